@@ -1,0 +1,64 @@
+"""gemopt: which GPU holds which expert of a Mixture-of-Experts model.
+
+Everything a user needs is a name of this package; parts are imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gemopt import latency as latency
+    from gemopt.check import Infeasible as Infeasible
+    from gemopt.check import violations as violations
+    from gemopt.evaluation import Evaluation as Evaluation
+    from gemopt.evaluation import evaluate as evaluate
+    from gemopt.front_door import solve as solve
+    from gemopt.model import Instance as Instance
+    from gemopt.model import Placement as Placement
+    from gemopt.progress import Observer as Observer
+    from gemopt.progress import Trace as Trace
+    from gemopt.registry import solvers as solvers
+    from gemopt.result import Result as Result
+    from gemopt.result import Status as Status
+    from gemopt.stop import MaxIterations as MaxIterations
+    from gemopt.stop import MaxRuntime as MaxRuntime
+    from gemopt.stop import NoImprovement as NoImprovement
+    from gemopt.stop import StopReason as StopReason
+    from gemopt.stop import Target as Target
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Evaluation": "evaluation",
+    "Infeasible": "check",
+    "Instance": "model",
+    "MaxIterations": "stop",
+    "MaxRuntime": "stop",
+    "NoImprovement": "stop",
+    "Observer": "progress",
+    "Placement": "model",
+    "Result": "result",
+    "Status": "result",
+    "StopReason": "stop",
+    "Target": "stop",
+    "Trace": "progress",
+    "evaluate": "evaluation",
+    "solve": "front_door",
+    "solvers": "registry",
+    "violations": "check",
+}
+__all__ = ["__version__", "latency", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "latency":
+        return import_module("gemopt.latency")
+    if name in _HOMES:
+        value = getattr(import_module(f"gemopt.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'gemopt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,6 @@
+"""``python -m gemopt``."""
+
+from gemopt.cli import main
+
+if __name__ == "__main__":
+    main()

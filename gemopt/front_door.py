@@ -1,0 +1,152 @@
+"""The front door: one function that runs any solver and trusts none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gemopt import registry
+from gemopt.bounds import quick_bound
+from gemopt.check import require_feasible, violations
+from gemopt.evaluation import evaluate
+from gemopt.progress import Monitor, Observer, Trace
+from gemopt.result import PROOF_TOLERANCE, Result, Status
+from gemopt.solver import Outcome, make_params
+from gemopt.stop import StopCriterion, StopReason, joined
+
+if TYPE_CHECKING:
+    from gemopt.model import Instance, Placement
+
+DEFAULT_SOLVER = "gem"
+
+
+def solve(
+    instance: Instance,
+    solver: str = "auto",
+    *,
+    stop: StopCriterion | None = None,
+    time_limit: float | None = None,
+    iterations: int | None = None,
+    seed: int = 0,
+    start: Placement | None = None,
+    params: Mapping[str, Any] | object | None = None,
+    observer: Observer | None = None,
+    jobs: int = 1,
+    trace: bool = True,
+) -> Result:
+    """Find a placement.
+
+    Parameters
+    ----------
+    instance
+        The problem.
+    solver
+        A name from `gemopt.solvers()`, or ``"auto"``.
+    stop, time_limit, iterations
+        Stop criterion, seconds and iterations; the first one met ends the run. With
+        iterations alone the answer is the same on every machine.
+    seed
+        Seed of all randomness, >= 0.
+    start
+        A feasible placement to start from; the answer is never worse.
+    params
+        Options of the solver: a mapping or its Params value.
+    observer
+        Callbacks.
+    jobs
+        Threads; the answer does not depend on it.
+    trace
+        Keep the improvements in ``Result.trace``.
+
+    Returns
+    -------
+    Result
+        With the objective recomputed by `gemopt.evaluate`. Ctrl-C ends the run and
+        returns the best placement so far with stop reason ``INTERRUPTED``.
+
+    Raises
+    ------
+    ValueError
+        Unknown solver or parameter, a start that is not feasible, or a solver that
+        cannot take this instance.
+    """
+    if seed < 0:
+        raise ValueError(f"seed = {seed} must be >= 0")
+    if jobs < 1:
+        raise ValueError(f"jobs = {jobs} must be >= 1")
+    name = DEFAULT_SOLVER if solver == "auto" else solver
+    cls = registry.entry(name).load()
+    chosen = cls(make_params(cls, params))
+    if start is not None:
+        require_feasible(instance, start)
+    reason = chosen.supports(instance)
+    if reason is not None:
+        raise ValueError(f"solver {name} cannot take this instance: {reason}")
+    criterion = joined(stop, time_limit, iterations)
+    monitor = Monitor(criterion, observer or Observer(), trace)
+    monitor.observer.on_start(instance, name)
+    try:
+        outcome = chosen.solve(
+            instance, monitor=monitor, seed=seed, start=start, jobs=jobs
+        )
+    except KeyboardInterrupt:
+        outcome = Outcome(
+            monitor.placement,
+            StopReason.INTERRUPTED,
+            monitor.bound,
+            iterations=monitor.iteration,
+        )
+    result = _result(instance, name, seed, start, monitor, outcome)
+    monitor.observer.on_end(result)
+    return result
+
+
+def _result(
+    instance: Instance,
+    name: str,
+    seed: int,
+    start: Placement | None,
+    monitor: Monitor,
+    outcome: Outcome,
+) -> Result:
+    """Recompute the solver's claims and settle what is known."""
+    seconds = monitor.elapsed
+    placement, objective = outcome.placement, math.inf
+    if placement is not None:
+        broken = violations(instance, placement)
+        if broken:
+            raise RuntimeError(
+                f"solver {name} returned an infeasible placement: {broken[0]}"
+            )
+        objective = evaluate(instance, placement).objective
+    if start is not None:
+        before = evaluate(instance, start).objective
+        if before <= objective:
+            placement, objective = start, before
+    bound = max(outcome.lower_bound, quick_bound(instance))
+    if bound > objective * (1 + PROOF_TOLERANCE):
+        raise RuntimeError(f"lower bound {bound} of {name} exceeds {objective} us")
+    bound = min(bound, objective)  # rounding may put a tight bound a hair above
+    stop_reason = outcome.stop_reason
+    if outcome.infeasible and placement is None:
+        status = Status.INFEASIBLE
+    elif placement is None:
+        status = Status.NO_SOLUTION
+    elif objective - bound <= PROOF_TOLERANCE * abs(objective):
+        status = Status.OPTIMAL
+    else:
+        status = Status.FEASIBLE
+    return Result(
+        placement=placement,
+        objective=objective,
+        lower_bound=bound,
+        status=status,
+        stop_reason=stop_reason,
+        seconds=seconds,
+        iterations=outcome.iterations,
+        solver=name,
+        seed=seed,
+        stats=dict(outcome.stats),
+        trace=Trace(tuple(monitor.points)),
+    )

@@ -1,0 +1,1 @@
+"""Compiled hot loops. Importing this package imports numba, so import it late."""

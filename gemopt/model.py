@@ -1,0 +1,394 @@
+"""The problem and its answer: `Instance` and `Placement`, both immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gemopt.latency.base import LatencyModel
+from gemopt.latency.tables import LatencyTables, compile_tables
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+#: Shares of replicas are whole multiples of 1 / SHARE_UNIT token, rounded down, so that
+#: sums of shares are exact in float64 whatever their order.
+SHARE_UNIT = 2**20
+#: Largest number of token-expert assignments in one layer of one step.
+MAX_STEP_TOKENS = 2**32
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Which expert each physical slot holds.
+
+    Parameters
+    ----------
+    phy2log
+        Expert in each slot, int64 ``[layers, slots]``. Slots 0..slots[0]-1 belong to
+        GPU 0, the next slots[1] to GPU 1, and so on.
+    slots
+        Slots of each GPU, int64 ``[gpus]``.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, or values that are not whole numbers. Whether the
+        placement is *feasible* is what `gemopt.check` says.
+    """
+
+    phy2log: Ints
+    slots: Ints
+
+    def __post_init__(self) -> None:
+        phy2log = _whole("phy2log", self.phy2log, 2)
+        slots = _whole("slots", self.slots, 1)
+        if slots.sum() != phy2log.shape[1]:
+            raise ValueError(
+                f"phy2log has {phy2log.shape[1]} slots but slots sums to {slots.sum()}"
+            )
+        object.__setattr__(self, "phy2log", _frozen(phy2log))
+        object.__setattr__(self, "slots", _frozen(slots))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Placement):
+            return NotImplemented
+        return np.array_equal(self.slots, other.slots) and np.array_equal(
+            self.phy2log, other.phy2log
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.phy2log.tobytes(), self.slots.tobytes()))
+
+    @property
+    def num_layers(self) -> int:
+        """Number of MoE layers."""
+        return int(self.phy2log.shape[0])
+
+    @property
+    def num_slots(self) -> int:
+        """Physical slots of all GPUs together."""
+        return int(self.phy2log.shape[1])
+
+    @property
+    def num_gpus(self) -> int:
+        """Number of GPUs."""
+        return len(self.slots)
+
+    @cached_property
+    def slot2gpu(self) -> Ints:
+        """GPU of each slot, int64 ``[slots]``."""
+        return _frozen(slot_owner(self.slots))
+
+    def replicas(self, num_experts: int) -> Ints:
+        """Copies of each expert, int64 ``[layers, experts]``."""
+        counts = np.zeros((self.num_layers, num_experts), dtype=np.int64)
+        rows = np.arange(self.num_layers)[:, None]
+        np.add.at(counts, (rows, self.phy2log), 1)
+        return counts
+
+    def gpu2experts(self, layer: int) -> list[list[int]]:
+        """Experts of each GPU in `layer`, in slot order."""
+        ends = np.cumsum(self.slots)[:-1]
+        return [part.tolist() for part in np.split(self.phy2log[layer], ends)]
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """An expert placement problem: routing over time, GPU latencies, slots.
+
+    Build it with `Instance.from_arrays` or `gemopt.load`. Arrays are read-only.
+
+    Attributes
+    ----------
+    loads
+        Token-expert assignments, int64 ``[layers, experts, steps]``, contiguous.
+        `counts` is the same data as ``[steps, layers, experts]``.
+    latency
+        One latency model per GPU, in microseconds.
+    slots, node
+        Physical slots and host of each GPU, int64 ``[gpus]``.
+    layer_ids
+        Index of each MoE layer in the model, int64 ``[layers]``.
+    weights
+        How often each step stands for itself, float64 ``[steps]``.
+    name, gpu_names, provenance
+        For people: kept by files, ignored by solvers.
+    """
+
+    loads: Ints
+    latency: tuple[LatencyModel, ...]
+    slots: Ints
+    node: Ints
+    layer_ids: Ints
+    weights: Floats
+    name: str = ""
+    gpu_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        counts: ArrayLike,
+        latency: Sequence[LatencyModel],
+        *,
+        slots: ArrayLike | None = None,
+        node: ArrayLike | None = None,
+        layer_ids: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        name: str = "",
+        gpu_names: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Instance:
+        """Build an instance from arrays.
+
+        Parameters
+        ----------
+        counts
+            Token-expert assignments, whole numbers ``[steps, layers, experts]``.
+        latency
+            One latency model per GPU.
+        slots
+            Physical slots of each GPU ``[gpus]``; None means experts / GPUs each.
+        node
+            Host of each GPU ``[gpus]``; None means one host.
+        layer_ids
+            Index of each MoE layer in the model; None means 0, 1, 2...
+        weights
+            How often each step counts, floats >= 0 ``[steps]``; None means 1 each.
+        name, gpu_names, provenance
+            Labels and free-form origin, kept by files.
+
+        Raises
+        ------
+        ValueError
+            With the name of the argument and the offending value.
+        """
+        array = _counts(counts)
+        steps, layers, experts = array.shape
+        models = _models(latency)
+        gpus = len(models)
+        per_gpu = _slots(slots, gpus, experts)
+        nodes = _per("node", node, gpus, "GPU", np.zeros(gpus, np.int64))
+        ids = _per("layer_ids", layer_ids, layers, "layer", np.arange(layers))
+        if len(set(ids.tolist())) < layers:
+            raise ValueError(f"layer_ids = {ids.tolist()} must all differ")
+        if gpu_names and len(gpu_names) != gpus:
+            raise ValueError(f"gpu_names has {len(gpu_names)} names for {gpus} GPUs")
+        names = tuple(gpu_names) or tuple(f"gpu{g}" for g in range(gpus))
+        return cls(
+            loads=_frozen(np.ascontiguousarray(array.transpose(1, 2, 0))),
+            latency=models,
+            slots=_frozen(per_gpu),
+            node=_frozen(nodes),
+            layer_ids=_frozen(ids),
+            weights=_frozen(_weights(weights, steps)),
+            name=name,
+            gpu_names=names,
+            provenance=dict(provenance or {}),
+        )
+
+    @property
+    def counts(self) -> Ints:
+        """Token-expert assignments, int64 ``[steps, layers, experts]``, read-only."""
+        return self.loads.transpose(2, 0, 1)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of MoE layers."""
+        return int(self.loads.shape[0])
+
+    @property
+    def num_experts(self) -> int:
+        """Logical experts of a layer."""
+        return int(self.loads.shape[1])
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the trace."""
+        return int(self.loads.shape[2])
+
+    @property
+    def num_gpus(self) -> int:
+        """Number of GPUs."""
+        return len(self.latency)
+
+    @property
+    def num_slots(self) -> int:
+        """Physical slots of all GPUs together."""
+        return int(self.slots.sum())
+
+    @cached_property
+    def slot2gpu(self) -> Ints:
+        """GPU of each slot, int64 ``[slots]``."""
+        return _frozen(slot_owner(self.slots))
+
+    @cached_property
+    def step_tokens(self) -> Ints:
+        """Token-expert assignments of each step, int64 ``[layers, steps]``."""
+        return _frozen(self.loads.sum(axis=1))
+
+    @cached_property
+    def gpu2class(self) -> Ints:
+        """Number of each GPU's latency class, int64 ``[gpus]``.
+
+        GPUs whose latency models are equal share a class; classes count up from 0 in
+        order of first appearance.
+        """
+        seen: dict[LatencyModel, int] = {}
+        classes = [seen.setdefault(model, len(seen)) for model in self.latency]
+        return _frozen(np.array(classes, dtype=np.int64))
+
+    @cached_property
+    def tables(self) -> LatencyTables:
+        """Latency models in the form that the kernels read."""
+        return compile_tables(self.latency)
+
+    def steps(self, start: int, stop: int) -> Instance:
+        """Return the instance of the steps ``start <= t < stop``.
+
+        Raises
+        ------
+        ValueError
+            The range holds no step.
+        """
+        if not 0 <= start < stop <= self.num_steps:
+            raise ValueError(
+                f"steps {start}:{stop} is empty or outside 0:{self.num_steps}"
+            )
+        return replace(
+            self,
+            loads=_frozen(np.ascontiguousarray(self.loads[:, :, start:stop])),
+            weights=_frozen(self.weights[start:stop].copy()),
+        )
+
+    def layer(self, index: int) -> Instance:
+        """Return the instance of one layer."""
+        return replace(
+            self,
+            loads=self.loads[index : index + 1],
+            layer_ids=self.layer_ids[index : index + 1],
+        )
+
+    def split(self, fraction: float = 0.5) -> tuple[Instance, Instance]:
+        """Split by time into (seen, unseen); `fraction` of the steps are seen.
+
+        Raises
+        ------
+        ValueError
+            One of the two parts would hold no step.
+        """
+        seen = round(self.num_steps * fraction)
+        if not 0 < seen < self.num_steps:
+            raise ValueError(
+                f"fraction = {fraction} of {self.num_steps} steps leaves a part empty"
+            )
+        return self.steps(0, seen), self.steps(seen, self.num_steps)
+
+
+def slot_owner(slots: Ints) -> Ints:
+    """GPU of each slot, int64 ``[slots]``, from the slots of each GPU."""
+    return np.repeat(np.arange(len(slots), dtype=np.int64), slots)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
+
+
+def _whole(name: str, values: ArrayLike, ndim: int) -> Ints:
+    """Copy `values` to int64, refusing anything that is not a whole number."""
+    array = np.asarray(values)
+    if array.ndim != ndim:
+        raise ValueError(f"{name} has {array.ndim} dimensions, needs {ndim}")
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has type {array.dtype}, needs whole numbers")
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array) | (array != np.floor(array))
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"{name}{list(index)} = {array[index]} is no whole number")
+    if array.size and (array.max() > 2**62 or array.min() < -(2**62)):
+        raise ValueError(f"{name} has a value beyond 2**62: {array.max()}")
+    return np.array(array, dtype=np.int64)
+
+
+def _counts(counts: ArrayLike) -> Ints:
+    array = _whole("counts", counts, 3)
+    for size, what in zip(array.shape, ("steps", "layers", "experts"), strict=True):
+        if size == 0:
+            raise ValueError(f"counts has shape {array.shape}: zero {what}")
+    if array.min() < 0:
+        index = tuple(int(i) for i in np.argwhere(array < 0)[0])
+        raise ValueError(f"counts{list(index)} = {array[index]} is negative")
+    totals = array.sum(axis=2, dtype=np.float64)  # cannot overflow
+    if totals.max() > MAX_STEP_TOKENS:
+        step, layer = (int(i) for i in np.argwhere(totals == totals.max())[0])
+        raise ValueError(
+            f"counts[{step}, {layer}] sums to {totals.max():.0f} assignments, "
+            f"more than {MAX_STEP_TOKENS} in one step"
+        )
+    return array
+
+
+def _models(latency: Sequence[LatencyModel]) -> tuple[LatencyModel, ...]:
+    models = tuple(latency)
+    if not models:
+        raise ValueError("latency is empty; give one latency model per GPU")
+    for g, model in enumerate(models):
+        if not isinstance(model, LatencyModel):
+            raise ValueError(f"latency[{g}] = {model!r} is no latency model")
+    return models
+
+
+def _slots(slots: ArrayLike | None, gpus: int, experts: int) -> Ints:
+    if slots is None:
+        if experts % gpus:
+            raise ValueError(
+                f"slots: {experts} experts do not divide by {gpus} GPUs; give slots"
+            )
+        return np.full(gpus, experts // gpus, dtype=np.int64)
+    array = _whole("slots", slots, 1)
+    if len(array) != gpus:
+        raise ValueError(f"slots has {len(array)} values for {gpus} latency models")
+    if array.min() < 0:
+        raise ValueError(f"slots = {array.tolist()} has a negative value")
+    if array.sum() < experts:
+        raise ValueError(f"slots sums to {array.sum()}, fewer than {experts} experts")
+    if array.max() > experts:
+        raise ValueError(
+            f"slots = {array.tolist()}: a GPU with more slots than {experts} experts "
+            "would hold an expert twice"
+        )
+    return array
+
+
+def _per(
+    name: str, values: ArrayLike | None, size: int, what: str, plain: Ints
+) -> Ints:
+    if values is None:
+        return plain.astype(np.int64)
+    array = _whole(name, values, 1)
+    if len(array) != size:
+        raise ValueError(
+            f"{name} has {len(array)} values, needs one per {what}: {size}"
+        )
+    if array.min() < 0:
+        raise ValueError(f"{name} = {array.tolist()} has a negative value")
+    return array
+
+
+def _weights(weights: ArrayLike | None, steps: int) -> Floats:
+    if weights is None:
+        return np.ones(steps)
+    array = np.array(weights, dtype=np.float64)
+    if array.shape != (steps,):
+        raise ValueError(f"weights has shape {array.shape}, needs ({steps},)")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() == 0:
+        raise ValueError("weights must be finite, >= 0 and not all zero")
+    return array

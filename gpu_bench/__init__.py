@@ -1,0 +1,1 @@
+"""Measurements of what MoE experts cost on real GPUs."""

@@ -1,0 +1,1 @@
+"""Search strategies, one a file. Use them by name through `gemopt.solve`."""
