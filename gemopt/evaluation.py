@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gemopt.balance import BALANCEDNESS
 from gemopt.check import require_feasible
+from gemopt.comm.cost import Traffic, traffic
 from gemopt.model import Instance, Placement
 
 Floats = NDArray[np.float64]
@@ -20,9 +21,10 @@ class Evaluation:
     Attributes
     ----------
     objective
-        ``sum_t weights[t] * sum_l max_g per_gpu[t, l, g]``, in us.
+        ``sum_t weights[t] * sum_l max_g per_gpu[t, l, g]``, in us; with communication
+        c and overlap o, the max m gives way to ``m + c - o * min(m, c)``.
     per_layer
-        Weighted sum over steps of the slowest GPU's latency, us ``[layers]``.
+        What each layer adds to the objective, us ``[layers]``.
     per_step
         Latency of the slowest GPU, us ``[steps, layers]``, unweighted.
     per_gpu
@@ -31,6 +33,8 @@ class Evaluation:
         Token shares of every GPU, ``[steps, layers, gpus]``.
     weights
         Weight of each step ``[steps]``.
+    communication
+        All-to-all of each step, or None if the instance has no communication.
     """
 
     objective: float
@@ -39,6 +43,7 @@ class Evaluation:
     per_gpu: Floats
     tokens: Floats
     weights: Floats
+    communication: Traffic | None = None
 
     @cached_property
     def straggler_share(self) -> Floats:
@@ -55,7 +60,8 @@ class Evaluation:
     def idle_fraction(self) -> float:
         """Share of all GPU time that is spent waiting for the slowest GPU, 0..1."""
         busy = (self.per_gpu.mean(axis=2) * self.weights[:, None]).sum()
-        return float(1.0 - busy / self.objective) if self.objective > 0 else 0.0
+        longest = (self.per_step * self.weights[:, None]).sum()
+        return float(1.0 - busy / longest) if longest > 0 else 0.0
 
     @cached_property
     def balancedness(self) -> dict[str, float]:
@@ -94,6 +100,11 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     slowest = np.empty((layers, steps))
     per_layer = np.empty(layers)
     straggler_into(latency, instance.weights, slowest, per_layer)
+    communication = None
+    if instance.comm is not None:
+        communication = traffic(instance, placement)
+        both = combined(slowest.T, communication.per_step, instance.comm.overlap)
+        per_layer = instance.weights @ both
     return Evaluation(
         objective=float(per_layer.sum()),
         per_layer=per_layer,
@@ -101,4 +112,11 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
         per_gpu=latency.transpose(2, 0, 1),
         tokens=tokens.transpose(2, 0, 1),
         weights=instance.weights,
+        communication=communication,
     )
+
+
+def combined(compute: Floats, communication: Floats, overlap: float) -> Floats:
+    """Time of compute and communication together, us, of arrays of one shape."""
+    hidden = overlap * np.minimum(compute, communication)
+    return np.asarray(compute + communication - hidden)

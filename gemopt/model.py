@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gemopt.comm.spec import Communication
 from gemopt.latency.base import LatencyModel
 from gemopt.latency.tables import LatencyTables, compile_tables
 
@@ -117,6 +118,8 @@ class Instance:
         Index of each MoE layer in the model, int64 ``[layers]``.
     weights
         How often each step stands for itself, float64 ``[steps]``.
+    comm
+        Links and all-to-all traffic; None leaves communication out of the objective.
     name, gpu_names, provenance
         For people: kept by files, ignored by solvers.
     """
@@ -130,6 +133,7 @@ class Instance:
     name: str = ""
     gpu_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    comm: Communication | None = None
 
     @classmethod
     def from_arrays(
@@ -144,6 +148,7 @@ class Instance:
         name: str = "",
         gpu_names: Sequence[str] = (),
         provenance: Mapping[str, Any] | None = None,
+        comm: Communication | None = None,
     ) -> Instance:
         """Build an instance from arrays.
 
@@ -161,6 +166,8 @@ class Instance:
             Index of each MoE layer in the model; None means 0, 1, 2...
         weights
             How often each step counts, floats >= 0 ``[steps]``; None means 1 each.
+        comm
+            Communication of the same layers and steps.
         name, gpu_names, provenance
             Labels and free-form origin, kept by files.
 
@@ -191,6 +198,7 @@ class Instance:
             name=name,
             gpu_names=names,
             provenance=dict(provenance or {}),
+            comm=_comm(comm, array),
         )
 
     @property
@@ -265,6 +273,7 @@ class Instance:
             self,
             loads=_frozen(np.ascontiguousarray(self.loads[:, :, start:stop])),
             weights=_frozen(self.weights[start:stop].copy()),
+            comm=None if self.comm is None else self.comm.steps(start, stop),
         )
 
     def layer(self, index: int) -> Instance:
@@ -273,6 +282,7 @@ class Instance:
             self,
             loads=self.loads[index : index + 1],
             layer_ids=self.layer_ids[index : index + 1],
+            comm=None if self.comm is None else self.comm.layer(index),
         )
 
     def split(self, fraction: float = 0.5) -> tuple[Instance, Instance]:
@@ -334,6 +344,25 @@ def _counts(counts: ArrayLike) -> Ints:
             f"more than {MAX_STEP_TOKENS} in one step"
         )
     return array
+
+
+def _comm(comm: Communication | None, counts: Ints) -> Communication | None:
+    if comm is None:
+        return None
+    steps, layers, experts = counts.shape
+    if comm.pairs.shape != (layers, experts, experts):
+        raise ValueError(
+            f"comm.pairs has shape {comm.pairs.shape}, needs "
+            f"{(layers, experts, experts)}"
+        )
+    if comm.routing is not None:
+        routed = comm.routing.counts(experts)
+        if routed.shape != counts.shape or (routed != counts).any():
+            raise ValueError(
+                f"comm.routing has {comm.routing.num_steps} steps whose counts differ "
+                f"from counts [{steps}, {layers}, {experts}]"
+            )
+    return comm
 
 
 def _models(latency: Sequence[LatencyModel]) -> tuple[LatencyModel, ...]:
