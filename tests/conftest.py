@@ -1,0 +1,16 @@
+"""Hypothesis profiles: `dev` (default), `ci` (the same examples every run), `deep`.
+
+Choose with ``HYPOTHESIS_PROFILE=deep pytest``.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW_FIRST_CALL = [HealthCheck.too_slow]  # numba compiles on the first example
+settings.register_profile(
+    "dev", deadline=None, max_examples=30, suppress_health_check=_SLOW_FIRST_CALL
+)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.register_profile("deep", settings.get_profile("dev"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
