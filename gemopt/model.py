@@ -8,20 +8,27 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from gemopt.arrays import Floats as Floats
+from gemopt.arrays import Ints as Ints
+from gemopt.arrays import (
+    counts_array,
+    frozen,
+    latency_models,
+    layer_indices,
+    one_each,
+    slots_per_gpu,
+    step_weights,
+    whole,
+)
 from gemopt.comm.spec import Communication
 from gemopt.latency.base import LatencyModel
 from gemopt.latency.tables import LatencyTables, compile_tables
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
 #: Shares of replicas are whole multiples of 1 / SHARE_UNIT token, rounded down, so that
 #: sums of shares are exact in float64 whatever their order.
 SHARE_UNIT = 2**20
-#: Largest number of token-expert assignments in one layer of one step.
-MAX_STEP_TOKENS = 2**32
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +54,14 @@ class Placement:
     slots: Ints
 
     def __post_init__(self) -> None:
-        phy2log = _whole("phy2log", self.phy2log, 2)
-        slots = _whole("slots", self.slots, 1)
+        phy2log = whole("phy2log", self.phy2log, 2)
+        slots = whole("slots", self.slots, 1)
         if slots.sum() != phy2log.shape[1]:
             raise ValueError(
                 f"phy2log has {phy2log.shape[1]} slots but slots sums to {slots.sum()}"
             )
-        object.__setattr__(self, "phy2log", _frozen(phy2log))
-        object.__setattr__(self, "slots", _frozen(slots))
+        object.__setattr__(self, "phy2log", frozen(phy2log))
+        object.__setattr__(self, "slots", frozen(slots))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Placement):
@@ -84,7 +91,7 @@ class Placement:
     @cached_property
     def slot2gpu(self) -> Ints:
         """GPU of each slot, int64 ``[slots]``."""
-        return _frozen(slot_owner(self.slots))
+        return frozen(slot_owner(self.slots))
 
     def replicas(self, num_experts: int) -> Ints:
         """Copies of each expert, int64 ``[layers, experts]``."""
@@ -176,25 +183,23 @@ class Instance:
         ValueError
             With the name of the argument and the offending value.
         """
-        array = _counts(counts)
+        array = counts_array(counts)
         steps, layers, experts = array.shape
-        models = _models(latency)
+        models = latency_models(latency)
         gpus = len(models)
-        per_gpu = _slots(slots, gpus, experts)
-        nodes = _per("node", node, gpus, "GPU", np.zeros(gpus, np.int64))
-        ids = _per("layer_ids", layer_ids, layers, "layer", np.arange(layers))
-        if len(set(ids.tolist())) < layers:
-            raise ValueError(f"layer_ids = {ids.tolist()} must all differ")
+        per_gpu = slots_per_gpu(slots, gpus, experts)
+        nodes = one_each("node", node, gpus, "GPU", np.zeros(gpus, np.int64))
+        ids = layer_indices(layer_ids, layers)
         if gpu_names and len(gpu_names) != gpus:
             raise ValueError(f"gpu_names has {len(gpu_names)} names for {gpus} GPUs")
         names = tuple(gpu_names) or tuple(f"gpu{g}" for g in range(gpus))
         return cls(
-            loads=_frozen(np.ascontiguousarray(array.transpose(1, 2, 0))),
+            loads=frozen(np.ascontiguousarray(array.transpose(1, 2, 0))),
             latency=models,
-            slots=_frozen(per_gpu),
-            node=_frozen(nodes),
-            layer_ids=_frozen(ids),
-            weights=_frozen(_weights(weights, steps)),
+            slots=frozen(per_gpu),
+            node=frozen(nodes),
+            layer_ids=frozen(ids),
+            weights=frozen(step_weights(weights, steps)),
             name=name,
             gpu_names=names,
             provenance=dict(provenance or {}),
@@ -234,12 +239,12 @@ class Instance:
     @cached_property
     def slot2gpu(self) -> Ints:
         """GPU of each slot, int64 ``[slots]``."""
-        return _frozen(slot_owner(self.slots))
+        return frozen(slot_owner(self.slots))
 
     @cached_property
     def step_tokens(self) -> Ints:
         """Token-expert assignments of each step, int64 ``[layers, steps]``."""
-        return _frozen(self.loads.sum(axis=1))
+        return frozen(self.loads.sum(axis=1))
 
     @cached_property
     def gpu2class(self) -> Ints:
@@ -250,7 +255,7 @@ class Instance:
         """
         seen: dict[LatencyModel, int] = {}
         classes = [seen.setdefault(model, len(seen)) for model in self.latency]
-        return _frozen(np.array(classes, dtype=np.int64))
+        return frozen(np.array(classes, dtype=np.int64))
 
     @cached_property
     def tables(self) -> LatencyTables:
@@ -271,8 +276,8 @@ class Instance:
             )
         return replace(
             self,
-            loads=_frozen(np.ascontiguousarray(self.loads[:, :, start:stop])),
-            weights=_frozen(self.weights[start:stop].copy()),
+            loads=frozen(np.ascontiguousarray(self.loads[:, :, start:stop])),
+            weights=frozen(self.weights[start:stop].copy()),
             comm=None if self.comm is None else self.comm.steps(start, stop),
         )
 
@@ -306,46 +311,6 @@ def slot_owner(slots: Ints) -> Ints:
     return np.repeat(np.arange(len(slots), dtype=np.int64), slots)
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
-
-
-def _whole(name: str, values: ArrayLike, ndim: int) -> Ints:
-    """Copy `values` to int64, refusing anything that is not a whole number."""
-    array = np.asarray(values)
-    if array.ndim != ndim:
-        raise ValueError(f"{name} has {array.ndim} dimensions, needs {ndim}")
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} has type {array.dtype}, needs whole numbers")
-    if array.dtype.kind == "f":
-        bad = ~np.isfinite(array) | (array != np.floor(array))
-        if bad.any():
-            index = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(f"{name}{list(index)} = {array[index]} is no whole number")
-    if array.size and (array.max() > 2**62 or array.min() < -(2**62)):
-        raise ValueError(f"{name} has a value beyond 2**62: {array.max()}")
-    return np.array(array, dtype=np.int64)
-
-
-def _counts(counts: ArrayLike) -> Ints:
-    array = _whole("counts", counts, 3)
-    for size, what in zip(array.shape, ("steps", "layers", "experts"), strict=True):
-        if size == 0:
-            raise ValueError(f"counts has shape {array.shape}: zero {what}")
-    if array.min() < 0:
-        index = tuple(int(i) for i in np.argwhere(array < 0)[0])
-        raise ValueError(f"counts{list(index)} = {array[index]} is negative")
-    totals = array.sum(axis=2, dtype=np.float64)  # cannot overflow
-    if totals.max() > MAX_STEP_TOKENS:
-        step, layer = (int(i) for i in np.argwhere(totals == totals.max())[0])
-        raise ValueError(
-            f"counts[{step}, {layer}] sums to {totals.max():.0f} assignments, "
-            f"more than {MAX_STEP_TOKENS} in one step"
-        )
-    return array
-
-
 def _comm(comm: Communication | None, counts: Ints) -> Communication | None:
     if comm is None:
         return None
@@ -363,61 +328,3 @@ def _comm(comm: Communication | None, counts: Ints) -> Communication | None:
                 f"from counts [{steps}, {layers}, {experts}]"
             )
     return comm
-
-
-def _models(latency: Sequence[LatencyModel]) -> tuple[LatencyModel, ...]:
-    models = tuple(latency)
-    if not models:
-        raise ValueError("latency is empty; give one latency model per GPU")
-    for g, model in enumerate(models):
-        if not isinstance(model, LatencyModel):
-            raise ValueError(f"latency[{g}] = {model!r} is no latency model")
-    return models
-
-
-def _slots(slots: ArrayLike | None, gpus: int, experts: int) -> Ints:
-    if slots is None:
-        if experts % gpus:
-            raise ValueError(
-                f"slots: {experts} experts do not divide by {gpus} GPUs; give slots"
-            )
-        return np.full(gpus, experts // gpus, dtype=np.int64)
-    array = _whole("slots", slots, 1)
-    if len(array) != gpus:
-        raise ValueError(f"slots has {len(array)} values for {gpus} latency models")
-    if array.min() < 0:
-        raise ValueError(f"slots = {array.tolist()} has a negative value")
-    if array.sum() < experts:
-        raise ValueError(f"slots sums to {array.sum()}, fewer than {experts} experts")
-    if array.max() > experts:
-        raise ValueError(
-            f"slots = {array.tolist()}: a GPU with more slots than {experts} experts "
-            "would hold an expert twice"
-        )
-    return array
-
-
-def _per(
-    name: str, values: ArrayLike | None, size: int, what: str, plain: Ints
-) -> Ints:
-    if values is None:
-        return plain.astype(np.int64)
-    array = _whole(name, values, 1)
-    if len(array) != size:
-        raise ValueError(
-            f"{name} has {len(array)} values, needs one per {what}: {size}"
-        )
-    if array.min() < 0:
-        raise ValueError(f"{name} = {array.tolist()} has a negative value")
-    return array
-
-
-def _weights(weights: ArrayLike | None, steps: int) -> Floats:
-    if weights is None:
-        return np.ones(steps)
-    array = np.array(weights, dtype=np.float64)
-    if array.shape != (steps,):
-        raise ValueError(f"weights has shape {array.shape}, needs ({steps},)")
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() == 0:
-        raise ValueError("weights must be finite, >= 0 and not all zero")
-    return array
