@@ -5,10 +5,13 @@ from gemopt.traffic.bursts import TEMPORAL as TEMPORAL
 from gemopt.traffic.bursts import expert_kinds as expert_kinds
 from gemopt.traffic.generate import FAMILIES as FAMILIES
 from gemopt.traffic.generate import generate as generate
+from gemopt.traffic.serving import serving_steps as serving_steps
+from gemopt.traffic.serving import split_requests as split_requests
 from gemopt.traffic.shapes import SHAPES as SHAPES
 from gemopt.traffic.shapes import Shape as Shape
 from gemopt.traffic.shapes import shape as shape
 from gemopt.traffic.synthetic import synthetic_instance as synthetic_instance
+from gemopt.traffic.windows import sum_windows as sum_windows
 
 __all__ = [
     "CONSISTENT",
@@ -18,6 +21,9 @@ __all__ = [
     "Shape",
     "expert_kinds",
     "generate",
+    "serving_steps",
     "shape",
+    "split_requests",
+    "sum_windows",
     "synthetic_instance",
 ]

@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 
 from gemopt.latency import affine
-from gemopt.model import Floats, Instance, Ints
+from gemopt.model import Instance
+from gemopt.traffic.draw import Floats, Ints
 from gemopt.traffic.generate import generate
 
 BASE_US, US_PER_TOKEN = 60.0, 0.11
