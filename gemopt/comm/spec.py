@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from gemopt.comm.pairs import pair_shares
 from gemopt.topology import Topology
 
 if TYPE_CHECKING:
@@ -111,17 +110,3 @@ class Communication:
         """Return the communication of one layer."""
         routing = None if self.routing is None else self.routing.layer(index)
         return replace(self, pairs=self.pairs[index : index + 1], routing=routing)
-
-
-def pair_shares(routing: TokenRouting, num_experts: int) -> Floats:
-    """Share of tokens that chose both, float64 ``[layers, experts, experts]``."""
-    tokens, layers, _ = routing.expert_ids.shape
-    shares = np.zeros((layers, num_experts, num_experts))
-    for layer in range(layers):
-        chosen = np.zeros((tokens, num_experts), dtype=np.float32)
-        np.put_along_axis(
-            chosen, routing.expert_ids[:, layer].astype(np.int64), 1.0, axis=1
-        )
-        shares[layer] = chosen.T @ chosen / max(tokens, 1)
-    shares.setflags(write=False)
-    return shares
