@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from gemopt.evaluation import Evaluation as Evaluation
     from gemopt.evaluation import evaluate as evaluate
     from gemopt.front_door import solve as solve
+    from gemopt.io.catalog import load as load
+    from gemopt.io.errors import FileError as FileError
+    from gemopt.io.instance_file import save as save
+    from gemopt.io.placement_file import load_placement as load_placement
+    from gemopt.io.placement_file import save_placement as save_placement
+    from gemopt.io.profile_file import load_profile as load_profile
+    from gemopt.io.profile_file import save_profile as save_profile
+    from gemopt.io.trace_file import load_trace as load_trace
+    from gemopt.io.trace_file import save_trace as save_trace
     from gemopt.model import Instance as Instance
     from gemopt.model import Placement as Placement
     from gemopt.progress import Observer as Observer
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     from gemopt.registry import solvers as solvers
     from gemopt.result import Result as Result
     from gemopt.result import Status as Status
+    from gemopt.routing import RoutingTrace as RoutingTrace
     from gemopt.stop import MaxIterations as MaxIterations
     from gemopt.stop import MaxRuntime as MaxRuntime
     from gemopt.stop import NoImprovement as NoImprovement
@@ -30,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Evaluation": "evaluation",
+    "FileError": "io.errors",
     "Infeasible": "check",
     "Instance": "model",
     "MaxIterations": "stop",
@@ -38,11 +49,20 @@ _HOMES = {
     "Observer": "progress",
     "Placement": "model",
     "Result": "result",
+    "RoutingTrace": "routing",
     "Status": "result",
     "StopReason": "stop",
     "Target": "stop",
     "Trace": "progress",
     "evaluate": "evaluation",
+    "load": "io.catalog",
+    "load_placement": "io.placement_file",
+    "load_profile": "io.profile_file",
+    "load_trace": "io.trace_file",
+    "save": "io.instance_file",
+    "save_placement": "io.placement_file",
+    "save_profile": "io.profile_file",
+    "save_trace": "io.trace_file",
     "solve": "front_door",
     "solvers": "registry",
     "violations": "check",

@@ -1,0 +1,1 @@
+"""Files: instances, placements, routing traces, profiles and the catalogue."""

@@ -1,0 +1,38 @@
+"""Fingerprints: of a file's bytes, and of what an instance asks."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from gemopt.io.json_text import compact
+from gemopt.io.latency_doc import dump_latency
+from gemopt.model import Instance
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def instance_digest(instance: Instance) -> str:
+    """SHA-256 of the question that `instance` asks, as ``sha256:...``.
+
+    Covers counts, weights, latency models, slots, nodes and layer ids. Names and
+    provenance are left out, and so is the form of the file: an inline trace and a
+    sidecar give the same digest.
+    """
+    digest = hashlib.sha256(b"gemopt-instance-1")
+    for array in (instance.slots, instance.node, instance.layer_ids):
+        _add(digest, array, "<i8")
+    _add(digest, instance.loads, "<i8")
+    _add(digest, instance.weights, "<f8")
+    for model in instance.latency:
+        digest.update(compact(dump_latency(model)).encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _add(digest: "hashlib._Hash", array: np.ndarray, dtype: str) -> None:
+    digest.update(compact(list(array.shape)).encode())
+    digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
