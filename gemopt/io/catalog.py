@@ -8,16 +8,17 @@ from typing import Any
 from pydantic import Field
 
 from gemopt.io.atomic import write_text
-from gemopt.io.digest import file_sha256
 from gemopt.io.errors import FileError
 from gemopt.io.instance_file import read
 from gemopt.io.json_text import dump_json
 from gemopt.io.schema import Document, read_document
+from gemopt.io.sha256 import file_sha256
 from gemopt.model import Instance
 
 FORMAT = "gemopt-catalog"
 VERSION = 1
 VARIABLE = "GEMOPT_INSTANCES"
+SOURCES = "measured"  #: folder of what instances are made from, no instances
 
 
 class CatalogEntry(Document):
@@ -70,6 +71,8 @@ def write_catalog(root: Path) -> Catalog:
     entries: dict[str, CatalogEntry] = {}
     for path in sorted(root.glob("*/*.json")):
         if path.name.endswith((".placement.json", ".profile.json")):
+            continue
+        if path.parent.name == SOURCES:
             continue
         instance = read(path)
         if instance.name in entries:

@@ -1,27 +1,21 @@
-"""Fingerprints: of a file's bytes, and of what an instance asks."""
+"""Fingerprint of what an instance asks, whatever its files look like."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
+from gemopt.io import comm_doc
 from gemopt.io.json_text import compact
 from gemopt.io.latency_doc import dump_latency
 from gemopt.model import Instance
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def instance_digest(instance: Instance) -> str:
     """SHA-256 of the question that `instance` asks, as ``sha256:...``.
 
-    Covers counts, weights, latency models, slots, nodes and layer ids. Names and
-    provenance are left out, and so is the form of the file: an inline trace and a
-    sidecar give the same digest.
+    Covers counts, weights, latency models, slots, nodes, layer ids and communication.
+    Names and provenance are left out, and so is the form of the file: an inline trace
+    and a sidecar give the same digest.
     """
     digest = hashlib.sha256(b"gemopt-instance-1")
     for array in (instance.slots, instance.node, instance.layer_ids):
@@ -30,6 +24,11 @@ def instance_digest(instance: Instance) -> str:
     _add(digest, instance.weights, "<f8")
     for model in instance.latency:
         digest.update(compact(dump_latency(model)).encode())
+    if instance.comm is not None:
+        digest.update(compact(comm_doc.dump(instance.comm)).encode())
+        for name, array in sorted(comm_doc.arrays(instance.comm).items()):
+            digest.update(name.encode())
+            _add(digest, array, array.dtype.newbyteorder("<").str)
     return f"sha256:{digest.hexdigest()}"
 
 

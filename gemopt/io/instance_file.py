@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from gemopt.io import comm_doc
 from gemopt.io.atomic import write_text
-from gemopt.io.digest import file_sha256
 from gemopt.io.errors import FileError
 from gemopt.io.json_text import dump_json
 from gemopt.io.latency_doc import LatencyDoc, dump_latency
 from gemopt.io.schema import Document, read_document
+from gemopt.io.sha256 import file_sha256
+from gemopt.io.tensors import checked_sidecar
 from gemopt.io.trace_file import SUFFIX, load_trace, save_trace
 from gemopt.model import Instance
 from gemopt.routing import RoutingTrace
@@ -48,6 +50,7 @@ class InstanceDoc(Document):
     experts: int
     layer_ids: list[int]
     gpus: list[GpuDoc]
+    communication: comm_doc.CommunicationDoc | None = None
     trace: TraceDoc
 
 
@@ -74,36 +77,24 @@ def save(instance: Instance, path: str | Path, inline: bool | None = None) -> No
     target = Path(path)
     if inline is None:
         inline = instance.loads.size <= INLINE_COUNTS
-    trace: dict[str, Any] = {"steps": instance.num_steps}
-    if inline:
-        if (instance.weights != 1).any():
-            trace["weights"] = instance.weights.tolist()
-        trace["counts"] = instance.counts.tolist()
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": instance.name,
-        "provenance": dict(instance.provenance),
-        "experts": instance.num_experts,
-        "layer_ids": instance.layer_ids.tolist(),
-        "gpus": [_gpu(instance, g) for g in range(instance.num_gpus)],
-        "trace": trace,
-    }
-    text = dump_json(document)  # before any file is touched
+    document = _document(instance, inline)
+    dump_json(document)  # complains before any file is touched
     if not inline:
         sidecar = target.with_name(target.stem + SUFFIX)
-        save_trace(
-            RoutingTrace(
-                np.ascontiguousarray(instance.counts),
-                instance.layer_ids,
-                instance.weights,
-                instance.name,
-            ),
-            sidecar,
+        counts = np.ascontiguousarray(instance.counts)
+        trace = RoutingTrace(
+            counts, instance.layer_ids, instance.weights, instance.name
         )
-        trace["file"], trace["sha256"] = sidecar.name, file_sha256(sidecar)
-        text = dump_json(document)
-    write_text(target, text)
+        save_trace(trace, sidecar)
+        document["trace"] |= {"file": sidecar.name, "sha256": file_sha256(sidecar)}
+    if instance.comm is not None:
+        sidecar = target.with_name(target.stem + comm_doc.SUFFIX)
+        comm_doc.save_arrays(instance.comm, sidecar)
+        document["communication"] |= {
+            "file": sidecar.name,
+            "sha256": file_sha256(sidecar),
+        }
+    write_text(target, dump_json(document))
 
 
 def read(path: str | Path) -> Instance:
@@ -119,6 +110,9 @@ def read(path: str | Path) -> Instance:
     file = Path(path)
     doc = read_document(file, InstanceDoc, FORMAT, VERSION)
     counts, weights = _routing(file, doc)
+    comm = None
+    if doc.communication is not None:
+        comm = comm_doc.read(file, doc.communication)
     try:
         instance = Instance.from_arrays(
             counts,
@@ -127,6 +121,7 @@ def read(path: str | Path) -> Instance:
             node=[gpu.node for gpu in doc.gpus],
             layer_ids=doc.layer_ids,
             weights=weights,
+            comm=comm,
             name=doc.name,
             gpu_names=[gpu.name for gpu in doc.gpus],
             provenance=doc.provenance,
@@ -140,6 +135,27 @@ def read(path: str | Path) -> Instance:
         if told != found:
             raise FileError(file, f"{field} = {told}, but the trace has {found}")
     return instance
+
+
+def _document(instance: Instance, inline: bool) -> dict[str, Any]:
+    """Return the document, without the names of sidecars."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": instance.name,
+        "provenance": dict(instance.provenance),
+        "experts": instance.num_experts,
+        "layer_ids": instance.layer_ids.tolist(),
+        "gpus": [_gpu(instance, g) for g in range(instance.num_gpus)],
+    }
+    if instance.comm is not None:
+        document["communication"] = comm_doc.dump(instance.comm)
+    trace: dict[str, Any] = {"steps": instance.num_steps}
+    if inline:
+        if (instance.weights != 1).any():
+            trace["weights"] = instance.weights.tolist()
+        trace["counts"] = instance.counts.tolist()
+    return {**document, "trace": trace}
 
 
 def _gpu(instance: Instance, index: int) -> dict[str, Any]:
@@ -158,16 +174,7 @@ def _routing(file: Path, doc: InstanceDoc) -> tuple[Any, Any]:
         raise FileError(file, "trace needs either counts or file, and not both")
     if trace.file is None:
         return trace.counts, trace.weights
-    if Path(trace.file).name != trace.file:
-        raise FileError(file, f"trace.file = {trace.file!r} must lie beside this file")
-    sidecar = file.with_name(trace.file)
-    if not sidecar.is_file():
-        raise FileError(file, f"trace.file = {trace.file!r} is missing: {sidecar}")
-    found = file_sha256(sidecar)
-    if trace.sha256 != found:
-        raise FileError(
-            file, f"trace.sha256 = {trace.sha256!r}, but {sidecar} has {found}"
-        )
+    sidecar = checked_sidecar(file, "trace", trace.file, trace.sha256)
     routing = load_trace(sidecar)
     if routing.layer_ids.tolist() != doc.layer_ids:
         raise FileError(file, f"layer_ids = {doc.layer_ids} differ from {sidecar}")

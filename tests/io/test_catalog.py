@@ -4,7 +4,7 @@ import pytest
 
 import gemopt
 from gemopt.io.catalog import read_catalog, write_catalog
-from gemopt.io.digest import file_sha256
+from gemopt.io.sha256 import file_sha256
 from tests.io.test_instance_file import small
 
 

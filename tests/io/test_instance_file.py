@@ -1,6 +1,7 @@
 """Instance files: reading gives back what was written, inline and with a sidecar."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gemopt
+from gemopt import topology
+from gemopt.comm.routing import TokenRouting
+from gemopt.comm.spec import Communication
+from gemopt.io import comm_doc
 from gemopt.io.digest import instance_digest
 from tests import strategies
 
@@ -15,7 +20,7 @@ from tests import strategies
 def same(a: gemopt.Instance, b: gemopt.Instance) -> bool:
     """Tell whether two instances are equal in every field."""
     arrays = ("loads", "slots", "node", "layer_ids", "weights")
-    rest = ("latency", "name", "gpu_names", "provenance")
+    rest = ("latency", "name", "gpu_names", "provenance", "comm")
     return all(
         np.array_equal(getattr(a, f), getattr(b, f))
         and getattr(a, f).dtype == getattr(b, f).dtype
@@ -128,3 +133,49 @@ def test_sizes_must_agree_with_the_trace(tmp_path):
     path.write_text(text.replace('"experts": 4', '"experts": 5'))
     with pytest.raises(gemopt.FileError, match=r"experts = 5, but the trace has 4"):
         gemopt.load(path)
+
+
+def communicating(with_routing: bool) -> gemopt.Instance:
+    """Two steps of four tokens, two layers, four experts on two hosts."""
+    ids = np.array([[[0, 1], [2, 3]], [[1, 2], [3, 0]]] * 4)
+    routing = TokenRouting.from_arrays(ids, [0, 4, 8])
+    comm = Communication.from_routing(
+        routing, topology.preset("400g-hosts"), num_experts=4, hidden=64, overlap=0.5
+    )
+    return gemopt.Instance.from_arrays(
+        routing.counts(4),
+        [gemopt.latency.affine(1.0, 0.5)] * 2,
+        node=[0, 1],
+        comm=comm if with_routing else replace(comm, routing=None),
+    )
+
+
+@pytest.mark.parametrize("with_routing", [True, False])
+def test_communication_comes_back(tmp_path, with_routing):
+    """Links, sizes, pairs and per-token routing survive; cost and digest are equal."""
+    instance = communicating(with_routing)
+    gemopt.save(instance, tmp_path / "x.json")
+    again = gemopt.load(tmp_path / "x.json")
+    assert again.comm is not None
+    assert (again.comm.routing is not None) == with_routing
+    assert instance_digest(again) == instance_digest(instance)
+    placement = gemopt.solve(instance, "linear").placement
+    cost = gemopt.evaluate(instance, placement).objective
+    assert gemopt.evaluate(again, placement).objective == cost
+    for name, array in comm_doc.arrays(instance.comm).items():
+        assert np.array_equal(comm_doc.arrays(again.comm)[name], array)
+
+
+def test_digest_sees_communication():
+    """Dropping the per-token ids, or all communication, changes the question."""
+    exact, paired = communicating(True), communicating(False)
+    digests = {instance_digest(i) for i in (exact, paired, replace(exact, comm=None))}
+    assert len(digests) == 3
+
+
+def test_communication_needs_its_sidecar(tmp_path):
+    """A missing sidecar is named."""
+    gemopt.save(communicating(True), tmp_path / "x.json")
+    (tmp_path / "x.comm.safetensors").unlink()
+    with pytest.raises(gemopt.FileError, match=r"communication\.file = .* is missing"):
+        gemopt.load(tmp_path / "x.json")
