@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gemopt.stop import NoImprovement as NoImprovement
     from gemopt.stop import StopReason as StopReason
     from gemopt.stop import Target as Target
+    from gemopt.weights.module import apply_to as apply_to
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _HOMES = {
     "StopReason": "stop",
     "Target": "stop",
     "Trace": "progress",
+    "apply_to": "weights.module",
     "evaluate": "evaluation",
     "load": "io.catalog",
     "load_placement": "io.placement_file",
