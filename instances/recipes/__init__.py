@@ -1,0 +1,13 @@
+"""How each family of instances is made; see `instances/make.py`."""
+
+from collections.abc import Callable
+
+from gemopt.model import Instance
+from recipes import paper, real, tiny
+
+#: Recipe of each instance by family and name.
+RECIPES: dict[str, dict[str, Callable[[], Instance]]] = {
+    "paper": paper.recipes(),
+    "real": real.recipes(),
+    "tiny": tiny.recipes(),
+}
