@@ -1,0 +1,200 @@
+"""The decision behind every policy: DeepSeek's placement, or a search from profiles."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemopt.arrays import Ints
+from gemopt.evaluation import evaluate
+from gemopt.front_door import solve
+from gemopt.latency import LatencyModel, affine
+from gemopt.model import Instance, Placement
+from gemopt.policies.align import aligned
+from gemopt.policies.average import averaged
+from gemopt.policies.config import PolicyConfig
+from gemopt.policies.request import Request, whole_loads
+from gemopt.policies.slots import incoming, kept_in_place, within_budget
+
+log = logging.getLogger("gemopt.policies")
+
+Floats = NDArray[np.float64]
+#: Cost in us of each layer of a placement, float64 ``[layers]``.
+Judge = Callable[[Ints], Floats]
+
+
+def place(request: Request, config: PolicyConfig) -> Ints:
+    """Answer one call.
+
+    Without a profile and without a time axis the answer is DeepSeek's placement, bit
+    for bit but for slots within a rank when there is an old placement. Otherwise
+    `search` looks for the least straggler latency. With an old placement, ranks that
+    are alike take over what they hold already, experts that stay keep their slots, at
+    most `move_budget` slots take a new expert, and the old placement stays if less
+    than `min_gain` would be won.
+
+    Returns
+    -------
+    numpy.ndarray
+        Expert of each slot, int64 ``[layers, slots]``.
+    """
+    start = time.perf_counter()
+    models = config.latency(request.ranks)
+    bounded = config.move_budget is not None and request.old is not None
+    plain = models is None and len(request.loads) == 1 and not bounded
+    if plain or not request.searchable:
+        new, judge = deepseek_placement(request), _tokens_judge(request)
+    else:
+        new, judge = _searched(request, models, config)
+    if request.old is not None:
+        new = kept_in_place(new, request.old, request.ranks)
+        new = _restrained(new, request, judge, config)
+        log.info("gemopt: decided in %.3f s", time.perf_counter() - start)
+    return new
+
+
+def deepseek_placement(request: Request) -> Ints:
+    """DeepSeek's answer to the loads summed over rows, int64 ``[layers, slots]``."""
+    return deepseek_maps(request)[0]
+
+
+def deepseek_maps(request: Request) -> tuple[Ints, Ints, Ints]:
+    """DeepSeek's phy2log, log2phy and logcnt for the loads summed over rows."""
+    eplb = import_module("solvers.eplb")
+    maps: tuple[Ints, Ints, Ints] = eplb.eplb_phy2log(
+        request.loads.sum(axis=0),
+        request.slots,
+        request.groups,
+        request.nodes,
+        request.ranks,
+    )
+    return maps
+
+
+def _searched(
+    request: Request, models: tuple[LatencyModel, ...] | None, config: PolicyConfig
+) -> tuple[Ints, Judge]:
+    counts, scale = whole_loads(request.loads)
+    latency = _latency(models, request.ranks, request.row_steps * scale)
+    per_rank = np.full(request.ranks, request.slots // request.ranks)
+    instance = Instance.from_arrays(counts, latency, slots=per_rank)
+
+    def judge(phy2log: Ints) -> Floats:
+        return evaluate(instance, _feasible(phy2log, instance)).per_layer
+
+    if _hosts(request) > 1:
+        new = _by_host(request, counts, latency, config)
+    else:
+        new = _solved(instance, request.old, config)
+    if request.old is not None:
+        host = np.arange(request.ranks) // (request.ranks // _hosts(request))
+        new = aligned(new, request.old, instance.gpu2class, host)
+    return new, judge
+
+
+def _latency(
+    models: tuple[LatencyModel, ...] | None, ranks: int, steps: int
+) -> tuple[LatencyModel, ...]:
+    """Latency of each rank for tokens that `steps` steps add up."""
+    if models is None:
+        return (affine(0.0, 1.0),) * ranks
+    cached = {model: averaged(model, steps) for model in set(models)}
+    return tuple(cached[model] for model in models)
+
+
+def _hosts(request: Request) -> int:
+    return request.nodes if request.hierarchical else 1
+
+
+def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
+    params: dict[str, object] = {"preset": config.preset}
+    start = None
+    if old is not None and config.move_budget is not None:
+        start = _feasible(old, instance)
+        params["max_moves"] = config.move_budget
+    result = solve(instance, "search", start=start, params=params, trace=False)
+    if result.placement is None:
+        raise RuntimeError(f"no placement found: {result.summary()}")
+    return result.placement.phy2log
+
+
+def _by_host(
+    request: Request,
+    counts: Ints,
+    latency: tuple[LatencyModel, ...],
+    config: PolicyConfig,
+) -> Ints:
+    """Deal groups of experts to hosts as DeepSeek does, then search in each host."""
+    nodes = request.nodes
+    ranks, slots = request.ranks // nodes, request.slots // nodes
+    shape = (request.num_layers, nodes, slots)
+    dealt = deepseek_placement(request).reshape(shape)
+    new = np.empty(shape, dtype=np.int64)
+    layers = np.arange(request.num_layers)[:, None]
+    for node in range(nodes):
+        experts = np.array([np.unique(row) for row in dealt[:, node]])
+        part = Instance.from_arrays(
+            counts[:, layers, experts],
+            latency[node * ranks : (node + 1) * ranks],
+            slots=np.full(ranks, slots // ranks),
+        )
+        local = _solved(part, None, config)
+        new[:, node] = np.take_along_axis(experts, local, axis=1)
+    return new.reshape(request.num_layers, -1)
+
+
+def _feasible(phy2log: Ints, instance: Instance) -> Placement:
+    """As gemopt sees it: engines may hold an expert twice on a rank."""
+    repaired = import_module("solvers.feasible").repaired
+    weight = instance.loads.sum(axis=2).astype(np.float64)
+    return Placement(repaired(phy2log, instance.slots, weight), instance.slots)
+
+
+def _tokens_judge(request: Request) -> Judge:
+    """Judge by the tokens of the fullest rank, as a microsecond each."""
+    loads = request.loads.sum(axis=0).astype(np.float64)
+    layers = np.arange(request.num_layers)[:, None]
+
+    def judge(phy2log: Ints) -> Floats:
+        copies = np.zeros_like(loads)
+        np.add.at(copies, (layers, phy2log), 1.0)
+        share = (loads / copies)[layers, phy2log]
+        return np.asarray(
+            share.reshape(request.num_layers, request.ranks, -1).sum(axis=2).max(axis=1)
+        )
+
+    return judge
+
+
+def _restrained(
+    new: Ints, request: Request, judge: Judge, config: PolicyConfig
+) -> Ints:
+    """Honour the move budget and the minimum gain; say what is gained."""
+    old = request.old
+    unbounded = config.move_budget is None and config.min_gain == 0.0
+    if old is None or (unbounded and not log.isEnabledFor(logging.INFO)):
+        return new
+    before, moves = judge(old), incoming(new, old, request.ranks).sum(axis=1)
+    gain = before - judge(new)
+    if config.move_budget is not None:
+        chosen = within_budget(gain, moves, config.move_budget)
+        kept = old.copy()
+        kept[chosen] = new[chosen]
+        new, gain, moves = kept, gain[chosen], moves[chosen]
+    part = float(gain.sum() / before.sum()) if before.sum() > 0 else 0.0
+    if not unbounded and (part <= 0 or part < config.min_gain):
+        log.info("gemopt: placement stays, %.2f %% could be gained", 100 * part)
+        return old
+    log.info(
+        "gemopt: predicted straggler latency %.2f %% less, %d of %d slots take an "
+        "expert new to their rank",
+        100 * part,
+        moves.sum(),
+        new.size,
+    )
+    return new
