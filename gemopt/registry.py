@@ -50,6 +50,7 @@ _BUILT_IN = (
     Entry("lpt", "solvers.lpt:Lpt"),
     Entry("eplb", "solvers.eplb:Eplb"),
     Entry("gem", "solvers.gem:Gem"),
+    Entry("cluster", "solvers.cluster:Cluster", ("sklearn", "networkx")),
 )
 
 
