@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemopt.io.errors import FileError
-from gemopt.latency import LatencyModel
+
+if TYPE_CHECKING:
+    from gemopt.latency import LatencyModel
 
 GATE = "GEMOPT_POLICY"
 FILE = "GEMOPT_CONFIG"

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-from gemopt.policies.config import enabled
+from gemopt.policies.config import GATE, enabled
 
 log = logging.getLogger("gemopt.policies")
 
@@ -35,18 +35,28 @@ def register_vllm() -> None:
     warm_up()
     from gemopt.policies import vllm as ours
 
-    if find_spec("vllm.distributed.eplb.policy") is not None:
+    if _there("vllm.distributed.eplb.policy"):
         policy = import_module("vllm.distributed.eplb.policy")
         policy.EPLB_POLICIES["default"] = ours.GemoptPolicy
-    else:  # vLLM up to 0.10: a function that eplb_state has imported by name
+    elif _there("vllm.distributed.eplb.rebalance_algo"):
+        # Up to vLLM 0.10: a function, which eplb_state may have imported by name.
         algorithm = import_module("vllm.distributed.eplb.rebalance_algo")
-        algorithm.rebalance_experts = ours.rebalance_experts  # type: ignore[attr-defined]
-        state = sys.modules.get("vllm.distributed.eplb.eplb_state")
-        if state is not None:
-            state.rebalance_experts = ours.rebalance_experts  # type: ignore[attr-defined]
+        for module in (algorithm, sys.modules.get("vllm.distributed.eplb.eplb_state")):
+            if module is not None:
+                setattr(module, "rebalance_experts", ours.rebalance_experts)  # noqa: B010
+    else:
+        raise ValueError(f"{GATE} is set, but this vLLM has no expert balancing")
     log.info("gemopt: vLLM balances experts with gemopt's policy")
-    if find_spec("vllm_ascend") is not None:
+    if _there("vllm_ascend"):
         _register_ascend()
+
+
+def _there(module: str) -> bool:
+    """Tell whether a module can be imported, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent is missing
+        return False
 
 
 def _register_ascend() -> None:
@@ -77,20 +87,6 @@ def register_sglang() -> None:
     warm_up()
     from gemopt.policies.sglang import around
 
-    if find_spec("sglang.srt.plugins") is not None:
-        hooks = import_module("sglang.srt.plugins.hook_registry")
-        hooks.HookRegistry.register(_SGLANG_TARGET, around, hooks.HookType.AROUND)
-    else:  # before SGLang had plugins; called by whoever imports gemopt
-        _wrap_sglang()
+    hooks = import_module("sglang.srt.plugins.hook_registry")
+    hooks.HookRegistry.register(_SGLANG_TARGET, around, hooks.HookType.AROUND)
     log.info("gemopt: SGLang balances experts with gemopt's policy")
-
-
-def _wrap_sglang() -> None:
-    from functools import partial
-
-    from gemopt.policies.sglang import around
-
-    package = import_module("sglang.srt.eplb.eplb_algorithms")
-    original = package.rebalance_experts
-    if getattr(original, "func", None) is not around:
-        package.rebalance_experts = partial(around, original)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from gemopt.policies.guard import guarded_place, report_once, window_steps
 from gemopt.policies.request import Request, as_array, known_placement
 from gemopt.policies.slots import copies_of, log2phy_of
+
+log = logging.getLogger("gemopt.policies")
 
 #: Rows are added up to at most this many: more cost time and gain nothing.
 MAX_ROWS = 64
@@ -112,6 +115,9 @@ def windows(tokens: NDArray[Any]) -> tuple[NDArray[Any], int]:
 def _current_placement() -> torch.Tensor | None:
     """SGLang's map of this process, if it has one yet."""
     module = sys.modules.get(_LOCATION)
-    read = getattr(module, "get_global_expert_location_metadata", None)
-    metadata = read() if read is not None else None
-    return getattr(metadata, "physical_to_logical_map_cpu", None)
+    try:
+        metadata = module.get_global_expert_location_metadata() if module else None
+        return metadata.physical_to_logical_map_cpu if metadata else None
+    except Exception as error:  # not set up yet, or another version
+        log.debug("gemopt: SGLang has no current placement: %s", error)
+        return None
