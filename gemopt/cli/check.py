@@ -1,0 +1,73 @@
+"""``gemopt check``: is a placement feasible, and what does it cost?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemopt.cli.common import (
+    InstanceArg,
+    InstancesOption,
+    JsonOption,
+    print_json,
+)
+
+
+def command(
+    instance: InstanceArg,
+    placement: Annotated[Path, typer.Argument(help="Placement file.")],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Accept a placement made for another instance."),
+    ] = False,
+    instances: InstancesOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Check a placement file against an instance, and evaluate it anew."""
+    from gemopt.check import violations
+    from gemopt.evaluation import evaluate
+    from gemopt.io.catalog import load
+    from gemopt.io.digest import instance_digest
+    from gemopt.io.errors import FileError
+    from gemopt.io.placement_file import read_placement
+
+    problem = load(instance, instances)
+    saved = read_placement(placement)
+    digest = instance_digest(problem)
+    if saved.digest != digest and not force:
+        raise FileError(
+            placement,
+            f"instance.digest = {saved.digest!r} (instance {saved.instance!r}), but "
+            f"{instance} has {digest!r}; --force checks it all the same",
+        )
+    broken = violations(problem, saved.placement)
+    if broken:
+        if as_json:
+            print_json({"feasible": False, "violations": broken})
+        else:
+            print(f"{placement}: infeasible")
+            for line in broken:
+                print(f"  {line}")
+        return 1
+    result = evaluate(problem, saved.placement)
+    report = {
+        "feasible": True,
+        "objective_us": result.objective,
+        "claimed_objective_us": saved.objective_us,
+        "seen_steps": list(saved.steps),
+        "idle_fraction": result.idle_fraction,
+        "straggler_share": result.straggler_share,
+        "balancedness": result.balancedness,
+    }
+    if as_json:
+        print_json(report)
+        return 0
+    print(f"{placement}: feasible, {result.objective:.6g} us over all steps")
+    print(f"idle {100 * result.idle_fraction:.2f} % of GPU time")
+    for name, share in zip(problem.gpu_names, result.straggler_share, strict=True):
+        print(f"  {name} is the slowest in {100 * share:.1f} % of layers and steps")
+    for engine, value in result.balancedness.items():
+        print(f"  balancedness as {engine} defines it: {value:.4f}")
+    return 0

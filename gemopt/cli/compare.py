@@ -1,0 +1,96 @@
+"""``gemopt compare``: solvers side by side, on seen and unseen steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import typer
+
+from gemopt.cli.common import (
+    InstanceArg,
+    InstancesOption,
+    IterationsOption,
+    JobsOption,
+    JsonOption,
+    SeedOption,
+    TimeOption,
+    microseconds,
+    percent,
+    print_json,
+    print_table,
+)
+
+
+def command(
+    instance: InstanceArg,
+    solver: Annotated[
+        str,
+        typer.Option("--solvers", "-s", help="Names, separated by commas; or `all`."),
+    ] = "linear,eplb,lpt,gem,auto",
+    unseen: Annotated[
+        float,
+        typer.Option(help="Share of the steps, at the end, that no solver sees."),
+    ] = 0.5,
+    reference: Annotated[
+        str, typer.Option(help="Solver that differences are taken against.")
+    ] = "linear",
+    time_limit: TimeOption = None,
+    iterations: IterationsOption = None,
+    seed: SeedOption = 0,
+    jobs: JobsOption = 1,
+    instances: InstancesOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Run several solvers on the first steps and judge them on the later ones."""
+    from gemopt.compare import compare
+    from gemopt.io.catalog import load
+    from gemopt.registry import entry
+    from gemopt.registry import solvers as all_solvers
+
+    names = all_solvers() if solver == "all" else [n.strip() for n in solver.split(",")]
+    for name in {*names, reference} - {"auto"}:
+        entry(name)
+    problem = load(instance, instances)
+    rows = compare(
+        problem,
+        names,
+        unseen=unseen,
+        time_limit=time_limit,
+        iterations=iterations,
+        seed=seed,
+        jobs=jobs,
+    )
+    if as_json:
+        print_json({"instance": problem.name, "unseen": unseen, "rows": rows})
+        return 0
+    base = next((row for row in rows if row["solver"] == reference), rows[0])
+    print(
+        f"{problem.name or instance}: {problem.num_layers} layers, "
+        f"{problem.num_experts} experts in {problem.num_slots} slots on "
+        f"{problem.num_gpus} GPUs; {rows[0]['seen_steps']} steps seen, "
+        f"{rows[0]['unseen_steps']} unseen; differences against {base['solver']}"
+    )
+    print_table(
+        ["solver", "seen us", "", "unseen us", "", "bound us", "gap", "seconds", ""],
+        [_cells(row, base) for row in rows],
+    )
+    return 0
+
+
+def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
+    if row["refused"] is not None:
+        return [row["solver"], *["-"] * 7, row["refused"]]
+    seen, unseen = row["seen_us"], row["unseen_us"]
+    gap = f"{100 * row['gap']:.2f} %" if math.isfinite(row["gap"]) else "-"
+    return [
+        row["solver"],
+        microseconds(seen),
+        percent(seen / base["seen_us"] - 1.0),
+        microseconds(unseen),
+        percent(unseen / base["unseen_us"] - 1.0),
+        microseconds(row["lower_bound_us"]),
+        gap,
+        f"{row['seconds']:.3f}",
+        row["status"],
+    ]

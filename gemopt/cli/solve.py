@@ -1,0 +1,135 @@
+"""``gemopt solve``: find a placement for an instance."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gemopt.cli.common import (
+    InstanceArg,
+    InstancesOption,
+    IterationsOption,
+    JobsOption,
+    JsonOption,
+    ParamOption,
+    SeedOption,
+    TimeOption,
+    UnseenOption,
+    parse_params,
+    print_json,
+    require_writable,
+    split,
+)
+
+if TYPE_CHECKING:
+    from gemopt.model import Instance
+    from gemopt.result import Result
+
+
+def command(
+    instance: InstanceArg,
+    solver: Annotated[
+        str, typer.Option("--solver", "-s", help="Solver, see `gemopt solvers`.")
+    ] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Placement file to write.")
+    ] = None,
+    time_limit: TimeOption = None,
+    iterations: IterationsOption = None,
+    seed: SeedOption = 0,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Placement file to start from.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Preset of the solver's options.")
+    ] = None,
+    param: ParamOption = None,
+    jobs: JobsOption = 1,
+    unseen: UnseenOption = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", help="Write improvements to a .csv or .jsonl file."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Accept a start made for another instance.")
+    ] = False,
+    instances: InstancesOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Find a placement; write it, and print its cost seen and unseen."""
+    require_writable(output, "--output")
+    require_writable(trace, "--trace")
+    if trace is not None and trace.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"--trace {trace} must end in .csv or .jsonl")
+    params = parse_params(param)
+    if preset is not None:
+        params["preset"] = preset
+    from gemopt.cli.live import live_observer
+    from gemopt.front_door import solve
+    from gemopt.io.catalog import load
+    from gemopt.io.placement_file import load_placement, save_placement
+
+    problem = load(instance, instances)
+    seen, later = split(problem, unseen)
+    first = None if start is None else load_placement(start, problem, force=force)
+    result = solve(
+        seen,
+        solver,
+        time_limit=time_limit,
+        iterations=iterations,
+        seed=seed,
+        start=first,
+        params=params or None,
+        observer=live_observer(time_limit),
+        jobs=jobs,
+    )
+    if output is not None and result.placement is not None:
+        steps = (0, seen.num_steps)
+        save_placement(result.placement, output, problem, result=result, steps=steps)
+    if trace is not None:
+        write = result.trace.to_csv if trace.suffix == ".csv" else result.trace.to_jsonl
+        write(trace)
+    report = _report(result, later)
+    if as_json:
+        print_json(report)
+    else:
+        _show(problem, result, report, output)
+    if result.stop_reason == "interrupted":
+        return 130
+    return 0 if result.placement is not None else 1
+
+
+def _report(result: Result, later: Instance | None) -> dict[str, Any]:
+    from gemopt.evaluation import evaluate
+
+    unseen = None
+    if later is not None and result.placement is not None:
+        unseen = evaluate(later, result.placement).objective
+    return {
+        "solver": result.solver,
+        "status": str(result.status),
+        "stop_reason": str(result.stop_reason),
+        "objective_us": result.objective,
+        "lower_bound_us": result.lower_bound,
+        "gap": result.gap,
+        "unseen_objective_us": unseen,
+        "seconds": result.seconds,
+        "iterations": result.iterations,
+        "seed": result.seed,
+        "stats": dict(result.stats),
+    }
+
+
+def _show(
+    problem: Instance, result: Result, report: dict[str, Any], output: Path | None
+) -> None:
+    print(f"{problem.name or 'instance'}: {result.summary()}")
+    if math.isfinite(result.lower_bound):
+        print(f"lower bound {result.lower_bound:.6g} us")
+    if report["unseen_objective_us"] is not None:
+        print(f"unseen steps {report['unseen_objective_us']:.6g} us")
+    if output is not None and result.placement is not None:
+        print(f"written to {output}")

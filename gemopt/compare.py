@@ -1,0 +1,99 @@
+"""Several solvers on one instance, judged on steps that none of them saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gemopt.evaluation import evaluate
+from gemopt.front_door import solve
+
+if TYPE_CHECKING:
+    from gemopt.model import Instance
+
+
+def compare(
+    instance: Instance,
+    solvers: Sequence[str],
+    *,
+    unseen: float = 0.5,
+    time_limit: float | None = None,
+    iterations: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+) -> list[dict[str, Any]]:
+    """Run each solver on the first steps of `instance` and evaluate it on the rest.
+
+    Parameters
+    ----------
+    instance
+        The problem; its last ``unseen`` share of steps is kept from the solvers.
+    solvers
+        Names, in the order of the rows.
+    unseen
+        Between 0 and 1.
+    time_limit, iterations, seed, jobs
+        As in `gemopt.solve`, the same for all.
+
+    Returns
+    -------
+    list of dict
+        One row per solver: seen and unseen objective and lower bound on the seen steps
+        in us, gap, seconds, status; `refused` says why a solver could not take it. The
+        bound is the best one that any solver proved, for all rows.
+
+    Raises
+    ------
+    ValueError
+        `unseen` is not between 0 and 1 or leaves a part empty.
+    """
+    if not 0.0 < unseen < 1.0:
+        raise ValueError(f"unseen = {unseen} must be between 0 and 1")
+    seen, later = instance.split(1.0 - unseen)
+    rows = []
+    for name in solvers:
+        row: dict[str, Any] = {
+            "solver": name,
+            "seen_steps": seen.num_steps,
+            "unseen_steps": later.num_steps,
+            "seen_us": math.nan,
+            "unseen_us": math.nan,
+            "lower_bound_us": -math.inf,
+            "gap": math.inf,
+            "seconds": 0.0,
+            "status": "refused",
+            "refused": None,
+        }
+        try:
+            result = solve(
+                seen,
+                name,
+                time_limit=time_limit,
+                iterations=iterations,
+                seed=seed,
+                jobs=jobs,
+            )
+        except ValueError as error:
+            rows.append({**row, "refused": str(error)})
+            continue
+        row |= {
+            "seen_us": result.objective,
+            "lower_bound_us": result.lower_bound,
+            "seconds": result.seconds,
+            "status": str(result.status),
+        }
+        if result.placement is not None:
+            row["unseen_us"] = evaluate(later, result.placement).objective
+        rows.append(row)
+    _share_bound(rows)
+    return rows
+
+
+def _share_bound(rows: list[dict[str, Any]]) -> None:
+    """Give every row the best bound and its gap to it."""
+    bound = max((row["lower_bound_us"] for row in rows), default=-math.inf)
+    for row in rows:
+        row["lower_bound_us"] = bound
+        if math.isfinite(bound) and row["seen_us"] > 0:
+            row["gap"] = max(0.0, 1.0 - bound / row["seen_us"])
