@@ -17,13 +17,14 @@ from gemopt.stop import StopCriterion, StopReason, joined
 
 if TYPE_CHECKING:
     from gemopt.model import Instance, Placement
+    from gemopt.solver import Solver
 
 DEFAULT_SOLVER = "gem"
 
 
 def solve(
     instance: Instance,
-    solver: str = "auto",
+    solver: str | type[Solver] = "auto",
     *,
     stop: StopCriterion | None = None,
     time_limit: float | None = None,
@@ -42,7 +43,7 @@ def solve(
     instance
         The problem.
     solver
-        A name from `gemopt.solvers()`, or ``"auto"``.
+        A name from `gemopt.solvers()`, ``"auto"``, or a solver class.
     stop, time_limit, iterations
         Stop criterion, seconds and iterations; the first one met ends the run. With
         iterations alone the answer is the same on every machine.
@@ -75,8 +76,11 @@ def solve(
         raise ValueError(f"seed = {seed} must be >= 0")
     if jobs < 1:
         raise ValueError(f"jobs = {jobs} must be >= 1")
-    name = DEFAULT_SOLVER if solver == "auto" else solver
-    cls = registry.entry(name).load()
+    if isinstance(solver, str):
+        name = DEFAULT_SOLVER if solver == "auto" else solver
+        cls = registry.entry(name).load()
+    else:
+        name, cls = solver.name, solver
     chosen = cls(make_params(cls, params))
     if start is not None:
         require_feasible(instance, start)
