@@ -29,33 +29,41 @@ if TYPE_CHECKING:
     from gemopt.result import Result
 
 
+SolverOption = Annotated[
+    str, typer.Option("--solver", "-s", help="Solver, see `gemopt solvers`.")
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Placement file to write.")
+]
+StartOption = Annotated[
+    Path | None, typer.Option("--start", help="Placement file to start from.")
+]
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="Preset of the solver's options.")
+]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option("--trace", help="Write improvements to a .csv or .jsonl file."),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Accept a start made for another instance.")
+]
+
+
 def command(
     instance: InstanceArg,
-    solver: Annotated[
-        str, typer.Option("--solver", "-s", help="Solver, see `gemopt solvers`.")
-    ] = "auto",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Placement file to write.")
-    ] = None,
+    solver: SolverOption = "auto",
+    output: OutputOption = None,
     time_limit: TimeOption = None,
     iterations: IterationsOption = None,
     seed: SeedOption = 0,
-    start: Annotated[
-        Path | None, typer.Option("--start", help="Placement file to start from.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Preset of the solver's options.")
-    ] = None,
+    start: StartOption = None,
+    preset: PresetOption = None,
     param: ParamOption = None,
     jobs: JobsOption = 1,
     unseen: UnseenOption = None,
-    trace: Annotated[
-        Path | None,
-        typer.Option("--trace", help="Write improvements to a .csv or .jsonl file."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Accept a start made for another instance.")
-    ] = False,
+    trace: TraceOption = None,
+    force: ForceOption = False,
     instances: InstancesOption = None,
     as_json: JsonOption = False,
 ) -> int:

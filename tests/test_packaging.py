@@ -1,0 +1,126 @@
+"""What users rely on before any code runs: imports, layers, sizes, the wheel."""
+
+import ast
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gemopt
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("gemopt", "solvers", "gpu_bench")
+HEAVY = ("torch", "ortools", "sklearn", "networkx", "matplotlib", "pydantic", "typer")
+FILES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    """Top-level packages that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    documented = ast.get_docstring(node) is not None
+    docstring = node.body[0] if documented else None
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    if docstring is not None:
+        lines -= (docstring.end_lineno or 0) - docstring.lineno + 1
+    return lines
+
+
+def test_import_is_light() -> None:
+    """`import gemopt` brings in no heavy package."""
+    code = f"import gemopt, sys; print([m for m in {HEAVY} if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_import_is_fast() -> None:
+    """`import gemopt` takes under 0.4 s, best of three processes."""
+    code = "import time; t = time.perf_counter(); import gemopt; " + (
+        "print(time.perf_counter() - t)"
+    )
+    times = []
+    for _ in range(3):
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        )
+        times.append(float(run.stdout))
+    assert min(times) < 0.4
+
+
+def test_help_is_fast() -> None:
+    """`gemopt --help` takes under 0.4 s, best of three processes."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run = subprocess.run(
+            [sys.executable, "-m", "gemopt", "--help"], cwd=ROOT, capture_output=True
+        )
+        times.append(time.perf_counter() - start)
+        assert run.returncode == 0
+    assert min(times) < 0.4
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_layers(path: Path) -> None:
+    """`gemopt` imports neither solvers nor gpu_bench, and those not each other."""
+    package = path.relative_to(ROOT).parts[0]
+    allowed = {"gemopt": {"gemopt"}}.get(package, {"gemopt", package})
+    if path == ROOT / "gemopt" / "cli" / "profile.py" or path.name == "replay.py":
+        allowed |= {"gpu_bench"}  # commands that are the face of gpu_bench
+    assert _imports(path) & set(PACKAGES) <= allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sizes(path: Path) -> None:
+    """No file has over 400 lines and no function over 60, docstrings left out."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert _code_lines(node) <= 60, node.name
+
+
+def test_public_names() -> None:
+    """Every public name of `gemopt` can be imported."""
+    for name in gemopt.__all__:
+        assert getattr(gemopt, name) is not None, name
+
+
+def test_unknown_name() -> None:
+    """A name that gemopt lacks is an AttributeError that says so."""
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = gemopt.nonsense
+
+
+@pytest.mark.slow
+def test_wheel(tmp_path: Path) -> None:
+    """The wheel holds three packages, all typed, and nothing else at its top."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert top == set(PACKAGES)
+    assert all(f"{name}/py.typed" in names for name in PACKAGES)
+
+
+def test_typed() -> None:
+    """All three packages are marked as typed."""
+    assert all((ROOT / name / "py.typed").is_file() for name in PACKAGES)
