@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import typer
 
 from gemopt.cli import (
+    build,
+    apply,
     check,
     compare,
+    generate,
     instances,
     solve,
     solvers,
@@ -25,6 +28,9 @@ app = typer.Typer(
 app.command("solve")(solve.command)
 app.command("check")(check.command)
 app.command("compare")(compare.command)
+app.command("apply")(apply.command)
+app.command("build")(build.command)
+app.command("generate")(generate.command)
 app.command("solvers")(solvers.command)
 app.command("instances")(instances.command)
 app.command("show-versions")(versions.command)
