@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import typer
 
 from gemopt.cli import (
-    build,
     apply,
+    build,
     check,
     compare,
     generate,

@@ -1,0 +1,166 @@
+"""``gemopt build``: routing + latency + slots -> instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writable
+
+if TYPE_CHECKING:
+    from gemopt.latency import LatencyModel
+
+TraceArg = Annotated[
+    Path,
+    typer.Argument(
+        help="Trace (.safetensors), or .npz with counts or per-token expert_ids."
+    ),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Instance file to write (.json).")
+]
+ProfileOption = Annotated[
+    list[Path] | None,
+    typer.Option("--profile", help="Measured profile; one per GPU, or one for all."),
+]
+LatencyOption = Annotated[
+    Path | None,
+    typer.Option("--latency", help="JSON file of one latency model, or a list."),
+]
+GpusOption = Annotated[
+    int | None, typer.Option(help="GPUs, where one model stands for all.")
+]
+SlotsOption = Annotated[
+    str | None,
+    typer.Option(help="Slots in all, or of each GPU: 288 or 10,10,9 [default: E]."),
+]
+NodeOption = Annotated[
+    str | None, typer.Option("--node", help="Host of each GPU: 0,0,1,1.")
+]
+BatchOption = Annotated[
+    int | None,
+    typer.Option(help="Requests that run at a time; for per-token expert_ids."),
+]
+ExpertsOption = Annotated[
+    int | None, typer.Option(help="Experts of a layer; for per-token expert_ids.")
+]
+StepsOption = Annotated[
+    int | None, typer.Option(help="Steps to serve; for per-token expert_ids.")
+]
+SumOption = Annotated[
+    int, typer.Option("--sum", help="Sum this many following steps into one.")
+]
+FirstOption = Annotated[
+    bool, typer.Option("--layers-first", help="counts is [layers, steps, experts].")
+]
+
+
+def command(
+    trace: TraceArg,
+    output: OutputOption,
+    profile: ProfileOption = None,
+    latency: LatencyOption = None,
+    gpus: GpusOption = None,
+    slots: SlotsOption = None,
+    node: NodeOption = None,
+    batch: BatchOption = None,
+    experts: ExpertsOption = None,
+    steps: StepsOption = None,
+    width: SumOption = 1,
+    layers_first: FirstOption = False,
+    name: Annotated[str | None, typer.Option(help="Name of the instance.")] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Build an instance from routing, latency models and slots."""
+    require_writable(output, "--output")
+    if output.suffix != ".json":
+        raise ValueError(f"--output {output} must end in .json")
+    from gemopt.io.instance_file import save
+    from gemopt.io.routing_file import read_routing
+    from gemopt.model import Instance
+    from gemopt.traffic.windows import sum_windows
+
+    models, names = _models(profile, latency, gpus)
+    routing = read_routing(
+        trace,
+        batch=batch,
+        experts=experts,
+        steps=steps,
+        seed=seed,
+        layers_first=layers_first,
+    )
+    counts = routing.counts if width == 1 else sum_windows(routing.counts, width)
+    instance = Instance.from_arrays(
+        counts,
+        models,
+        slots=_slots(slots, len(models)),
+        node=None if node is None else _numbers("--node", node),
+        layer_ids=routing.layer_ids,
+        weights=routing.weights if width == 1 else None,
+        name=name or output.stem,
+        gpu_names=names,
+        provenance={**routing.provenance, "summed_steps": width},
+    )
+    save(instance, output)
+    facts: dict[str, Any] = {
+        "output": str(output),
+        "steps": instance.num_steps,
+        "layers": instance.num_layers,
+        "experts": instance.num_experts,
+        "gpus": instance.num_gpus,
+        "slots": instance.slots.tolist(),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print(
+            f"{output}: {instance.num_steps} steps, {instance.num_layers} layers, "
+            f"{instance.num_experts} experts in {instance.num_slots} slots on "
+            f"{instance.num_gpus} GPUs"
+        )
+    return 0
+
+
+def _models(
+    profiles: list[Path] | None, latency: Path | None, gpus: int | None
+) -> tuple[list[LatencyModel], list[str]]:
+    """Latency model and name of each GPU."""
+    if (latency is None) == (not profiles):
+        raise ValueError("give either --latency or --profile, and not both")
+    if latency is not None:
+        from gemopt.io.latency_file import read_latency
+
+        models, names = read_latency(latency), []
+    else:
+        from gemopt.io.profile_file import load_profile
+
+        read = [load_profile(path) for path in profiles or ()]
+        models, names = [p.latency for p in read], [p.name for p in read]
+    if len(models) == 1 and gpus is not None:
+        return models * gpus, [f"{names[0]}-{g}" for g in range(gpus)] if names else []
+    if gpus is not None and gpus != len(models):
+        raise ValueError(f"--gpus = {gpus}, but there are {len(models)} latency models")
+    if len(set(names)) < len(names):
+        names = [f"{each}-{g}" for g, each in enumerate(names)]
+    return models, names
+
+
+def _slots(text: str | None, gpus: int) -> list[int] | None:
+    """Slots of each GPU; one number is the sum, dealt evenly."""
+    if text is None:
+        return None
+    numbers = _numbers("--slots", text)
+    if len(numbers) > 1 or gpus == 1:
+        return numbers
+    whole, rest = divmod(numbers[0], gpus)
+    return [whole + (g < rest) for g in range(gpus)]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} = {text!r} must be whole numbers") from None

@@ -1,0 +1,148 @@
+"""Routing from a file of any kind that `gemopt build` takes."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemopt.io.errors import FileError
+from gemopt.io.sha256 import file_sha256
+from gemopt.io.trace_file import load_trace
+from gemopt.routing import RoutingTrace
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def read_routing(
+    path: str | Path,
+    *,
+    batch: int | None = None,
+    experts: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    layers_first: bool = False,
+) -> RoutingTrace:
+    """Read routing from a file.
+
+    Parameters
+    ----------
+    path
+        ``.safetensors``: a trace of ours. ``.npz``: either `counts`
+        ``[steps, layers, experts]``, or `expert_ids` ``[tokens, layers, top_k]`` and
+        `request_offsets` ``[requests + 1]``, of which serving steps are made; with
+        `layer_ids` ``[layers]`` or without.
+    batch, steps, seed
+        Only for `expert_ids`, where `batch` is needed; see
+        `gemopt.traffic.serving_steps`.
+    experts
+        Experts of a layer, only for `expert_ids`; None means the largest id and one.
+    layers_first
+        `counts` of the ``.npz`` is ``[layers, steps, experts]``.
+
+    Raises
+    ------
+    FileError
+        Names the file, the array and the value that do not fit.
+    OSError
+        The file cannot be read.
+    """
+    file = Path(path)
+    if file.suffix == ".safetensors":
+        _only_tokens(file, batch=batch, experts=experts, steps=steps)
+        if layers_first:
+            raise FileError(file, "says itself which axis is which; no --layers-first")
+        return load_trace(file)
+    if file.suffix != ".npz":
+        raise FileError(file, f"ends in {file.suffix!r}, needs .npz or .safetensors")
+    arrays = read_arrays(file)
+    if "expert_ids" in arrays and "counts" in arrays:
+        raise FileError(file, "holds both counts and expert_ids; keep one of them")
+    try:
+        if "expert_ids" in arrays:
+            if layers_first:
+                raise ValueError("expert_ids has tokens first; no --layers-first")
+            counts, how = _served(arrays, batch, experts, steps, seed)
+        elif "counts" in arrays:
+            _only_tokens(file, batch=batch, experts=experts, steps=steps)
+            counts, how = arrays["counts"], {}
+            if layers_first and counts.ndim == 3:
+                counts = counts.transpose(1, 0, 2)
+        else:
+            names = ", ".join(sorted(arrays)) or "nothing"
+            raise ValueError(f"holds {names}; needs counts or expert_ids")
+        return RoutingTrace.from_arrays(
+            counts,
+            layer_ids=arrays.get("layer_ids"),
+            name=file.stem,
+            provenance={"trace": file.name, "trace_sha256": file_sha256(file), **how},
+        )
+    except FileError:
+        raise
+    except ValueError as error:
+        raise FileError(file, str(error)) from error
+
+
+def read_arrays(file: Path) -> Arrays:
+    """Read all arrays of an ``.npz`` file; nothing is unpickled.
+
+    Raises
+    ------
+    FileError
+        Not such a file, cut short, or with Python objects inside.
+    OSError
+        The file cannot be read.
+    """
+    # Opened here: numpy leaves its own file open when the archive is broken.
+    with file.open("rb") as stream:
+        return _arrays(file, stream)
+
+
+def _arrays(file: Path, stream: BinaryIO) -> Arrays:
+    try:
+        loaded = np.load(stream, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise FileError(file, "is one array, needs an .npz archive")
+        with loaded as data:
+            return {name: data[name] for name in data.files}
+    except FileError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise FileError(file, f"is no readable .npz file: {reason}") from None
+
+
+def _served(
+    arrays: Arrays,
+    batch: int | None,
+    experts: int | None,
+    steps: int | None,
+    seed: int,
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    from gemopt.traffic.serving import serving_steps
+
+    ids = arrays["expert_ids"]
+    if "request_offsets" not in arrays:
+        raise ValueError("request_offsets is missing beside expert_ids")
+    if batch is None:
+        raise ValueError(
+            "holds per-token expert_ids; give --batch, the requests a step"
+        )
+    if experts is None:
+        experts = int(ids.max()) + 1 if ids.size and ids.dtype.kind in "iu" else 1
+    counts = serving_steps(
+        ids, arrays["request_offsets"], batch, experts=experts, steps=steps, seed=seed
+    )
+    return counts, {"batch": batch, "serving_seed": seed}
+
+
+def _only_tokens(file: Path, **options: int | None) -> None:
+    """Refuse options that only per-token routing has."""
+    for name, value in options.items():
+        if value is not None:
+            raise FileError(
+                file,
+                f"holds counts of whole steps; --{name} = {value} is for expert_ids",
+            )
