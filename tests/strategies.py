@@ -20,7 +20,7 @@ def token_curves(draw: st.DrawFn) -> TokenCurve:
     if draw(st.booleans()):  # whole tokens: the grid path of the kernels
         tokens = [float(x) for x in draw(_distinct(st.integers(0, 400), size))]
     else:  # no grid of powers of two: the binary search
-        tokens = draw(_distinct(st.floats(0, 400).map(lambda x: x / 3), size))
+        tokens = draw(_distinct(st.integers(0, 1200).map(lambda x: x / 3), size))
     us = draw(st.lists(_US, min_size=size, max_size=size))
     us[0] += 0.0 if any(us) else 1.0
     return TokenCurve(zip(tokens, us, strict=True), draw(st.sampled_from(CURVES)))

@@ -76,7 +76,9 @@ def _grid(row: Row) -> tuple[float, list[int]]:
     """Return cells per token and the piece of each cell; (0, []) without a grid."""
     limits = np.asarray(row.upto[:-1])
     units = limits * SMALLEST_CELL_INVERSE
-    if row.kind != CURVE or not len(limits) or (units != np.floor(units)).any():
+    if row.kind != CURVE or not len(limits) or units[-1] > 2**62:
+        return 0.0, []
+    if (units != np.floor(units)).any():
         return 0.0, []
     whole = int(np.bitwise_or.reduce(units.astype(np.int64)))
     width = (whole & -whole) / SMALLEST_CELL_INVERSE  # largest power of two in all

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from gemopt.latency.base import CURVE, Floats, LatencyModel, Row
 
 Interpolation = Literal["step", "linear"]
+#: Points nearer than this cannot be told apart by shares of tokens.
+CLOSEST_TOKENS = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class TokenCurve(LatencyModel):
             if y < 0:
                 raise ValueError(f"points[{i}] has latency = {y} us < 0")
         for i, ((x0, _), (x1, _)) in enumerate(pairwise(self.points)):
-            if x1 <= x0:
+            if x1 - x0 < CLOSEST_TOKENS:
                 raise ValueError(
                     f"points[{i + 1}] has tokens = {x1} after {x0}; sort, no repeats"
                 )
