@@ -54,7 +54,8 @@ class Evaluation:
         slowest = self.per_gpu == self.per_step[:, :, None]
         share = slowest / slowest.sum(axis=2, keepdims=True)
         weighted = (share * self.weights[:, None, None]).sum(axis=(0, 1))
-        return np.asarray(weighted / weighted.sum())
+        total = weighted.sum()  # 0 where every step of a slice weighs nothing
+        return np.asarray(weighted / total if total > 0 else weighted)
 
     @cached_property
     def idle_fraction(self) -> float:
