@@ -41,7 +41,8 @@ def read_json(path: Path) -> Any:
         raise FileError(path, "is nested too deeply") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
-        cut = error.pos >= len(error.doc.rstrip())
+        ended = error.pos >= len(error.doc.rstrip())
+        cut = ended or error.msg.startswith("Unterminated string")
         hint = "; the file ends too early (truncated?)" if cut else ""
         raise FileError(path, f"is not JSON: {error.msg} at {place}{hint}") from None
 

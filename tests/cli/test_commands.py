@@ -1,0 +1,166 @@
+"""What each command does when all is well."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gemopt
+from tests.cli.conftest import Cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_solve_writes_what_check_confirms(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """The placement that `solve` writes costs what it says."""
+    out = tmp_path / "a.placement.json"
+    solved = json.loads(cli("solve", path, "-s", "lpt", "-o", out, "--json").out)
+    checked = json.loads(cli("check", path, out, "--json").out)
+    assert checked["feasible"]
+    assert checked["objective_us"] == solved["objective_us"]
+    assert checked["claimed_objective_us"] == solved["objective_us"]
+
+
+def test_solve_prints_for_people(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """Without --json the summary, the unseen figure and the file are named."""
+    out = tmp_path / "a.placement.json"
+    run = cli("solve", path, "-s", "lpt", "--unseen", 0.5, "-o", out)
+    assert run.code == 0
+    assert "small: lpt: feasible" in run.out
+    assert "unseen steps" in run.out
+    assert f"written to {out}" in run.out
+
+
+def test_unseen_steps_are_kept_from_the_solver(
+    cli: Cli, path: Path, instance: gemopt.Instance
+) -> None:
+    """`--unseen` solves the first steps alone and evaluates the others."""
+    report = json.loads(cli("solve", path, "-s", "lpt", "--unseen", 0.5, "--json").out)
+    seen, unseen = instance.split(0.5)
+    result = gemopt.solve(seen, "lpt")
+    assert result.placement is not None
+    assert report["objective_us"] == result.objective
+    expected = gemopt.evaluate(unseen, result.placement).objective
+    assert report["unseen_objective_us"] == expected
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_trace_can_be_read_back(
+    cli: Cli, path: Path, tmp_path: Path, suffix: str
+) -> None:
+    """`--trace` writes the improvements of the run."""
+    trace = tmp_path / f"t.{suffix}"
+    run = cli("solve", path, "-s", "gem", "--iterations", 2, "--trace", trace)
+    assert run.code == 0
+    read = gemopt.Trace.from_csv if suffix == "csv" else gemopt.Trace.from_jsonl
+    points = read(trace).points
+    assert points
+    assert [p.best for p in points] == sorted((p.best for p in points), reverse=True)
+
+
+def test_start_is_not_made_worse(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """A run from a stored start ends at most at its cost."""
+    first, second = tmp_path / "a.placement.json", tmp_path / "b.placement.json"
+    before = json.loads(
+        cli("solve", path, "-s", "gem", "--iterations", 3, "-o", first, "--json").out
+    )
+    after = json.loads(
+        cli("solve", path, "-s", "random", "--start", first, "--iterations", 1)
+        and cli(
+            *("solve", path, "-s", "random", "--start", first, "--iterations", 1),
+            *("-o", second, "--json"),
+        ).out
+    )
+    assert after["objective_us"] <= before["objective_us"]
+
+
+def test_compare_shows_seen_and_unseen(cli: Cli, path: Path) -> None:
+    """`compare` gives a row per solver with both figures and a shared bound."""
+    run = cli("compare", path, "-s", "linear,lpt,eplb", "--json")
+    rows = json.loads(run.out)["rows"]
+    assert [row["solver"] for row in rows] == ["linear", "lpt", "eplb"]
+    for row in rows:
+        assert row["seen_us"] >= row["lower_bound_us"] > 0
+        assert row["unseen_us"] > 0
+    table = cli("compare", path, "-s", "linear,lpt").out
+    assert "6 steps seen, 6 unseen" in table
+    assert "lpt" in table
+
+
+def test_compare_says_why_a_solver_is_left_out(cli: Cli, tmp_path: Path) -> None:
+    """A solver that cannot take the instance gets a row with the reason."""
+    counts = [[[1, 2, 3]]] * 4
+    models = [gemopt.latency.affine(1, 1)] * 2
+    uneven = gemopt.Instance.from_arrays(counts, models, slots=[1, 2])
+    gemopt.save(uneven, tmp_path / "uneven.json")
+    run = cli("compare", tmp_path / "uneven.json", "-s", "lpt,eplb")
+    assert run.code == 0
+    assert "EPLB needs equal slots" in run.out
+
+
+def test_solvers_lists_all(cli: Cli) -> None:
+    """`solvers` lists every registered name."""
+    names = {row["name"] for row in json.loads(cli("solvers", "--json").out)}
+    assert names == set(gemopt.solvers())
+    assert "linear" in cli("solvers").out
+
+
+def test_instances_lists_the_folder(cli: Cli) -> None:
+    """`instances` lists the catalogue with best known values."""
+    root = ROOT / "instances"
+    rows = json.loads(cli("instances", "--instances", root, "--json").out)
+    assert any(row["name"].startswith("tiny-") for row in rows)
+    assert "paper-" in cli("instances", "--instances", root).out
+
+
+def test_versions(cli: Cli) -> None:
+    """`show-versions` names gemopt, Python and the packages."""
+    facts = json.loads(cli("show-versions", "--json").out)
+    assert facts["gemopt"] == gemopt.__version__
+    assert facts["numpy"]
+    assert "python" in cli("show-versions").out
+
+
+def test_generate_build_solve(cli: Cli, tmp_path: Path) -> None:
+    """Traffic becomes an instance, the instance a placement."""
+    trace, latency = tmp_path / "t.safetensors", tmp_path / "latency.json"
+    made = cli(
+        *("generate", "--model", "Mixtral-8x7B", "--layers", 2, "--steps", 8),
+        *("--tokens", 64, "-o", trace),
+    )
+    assert made.code == 0, made.err
+    latency.write_text(
+        '{"kind": "tile_active", "base_us": 20, "per_active_us": 2, "per_tile_us": 1,'
+        ' "per_token_us": 0.1, "tile_tokens": 16}'
+    )
+    built = cli(
+        *("build", trace, "--latency", latency, "--gpus", 4, "--slots", 12),
+        *("--node", "0,0,1,1", "-o", tmp_path / "i.json", "--json"),
+    )
+    assert built.code == 0, built.err
+    assert json.loads(built.out)["slots"] == [3, 3, 3, 3]
+    assert cli("solve", tmp_path / "i.json", "-s", "lpt").code == 0
+
+
+def test_generate_is_seeded(cli: Cli, tmp_path: Path) -> None:
+    """The same seed gives the same bytes, another one does not."""
+    files = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    for file, seed in zip(files, (3, 3, 4), strict=True):
+        arguments = ("--experts", 8, "--top-k", 2, "--layers", 1, "--steps", 4)
+        assert cli("generate", *arguments, "--seed", seed, "-o", file).code == 0
+    a, b, c = (gemopt.load_trace(file).counts.tolist() for file in files)
+    assert a == b != c
+
+
+def test_no_progress_in_a_pipe(path: Path) -> None:
+    """A run whose output is no terminal shows no progress line."""
+    run = subprocess.run(
+        [sys.executable, "-m", "gemopt", "solve", path, "-s", "gem", "--time-limit=.3"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0
+    assert run.stderr == ""
