@@ -50,6 +50,8 @@ _BUILT_IN = (
     Entry("lpt", "solvers.lpt:Lpt"),
     Entry("eplb", "solvers.eplb:Eplb"),
     Entry("gem", "solvers.gem:Gem"),
+    Entry("meancov", "solvers.meancov:MeanCov"),
+    Entry("search", "solvers.search:Search"),
     Entry("cluster", "solvers.cluster:Cluster", ("sklearn", "networkx")),
 )
 

@@ -1,0 +1,204 @@
+"""The default solver: statistics first, then descent and annealing on the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gemopt.evaluation import evaluate
+from gemopt.model import Instance, Ints, Placement
+from gemopt.progress import Monitor
+from gemopt.solver import Outcome
+from gemopt.stop import StopReason
+from solvers.joint import joint_descent
+from solvers.layers import BestRows, layer_rng, run_rounds
+from solvers.search.engine import place_loads
+from solvers.search.fold import line_of
+from solvers.search.layer import LayerSearch
+from solvers.search.limits import MoveLimits
+from solvers.search.presets import PRESETS, Preset
+from solvers.search.trivial import nothing_to_gain
+
+CHUNK = 2_000_000  #: proposals times steps of one kernel call, well below 0.2 s
+
+
+@dataclass(frozen=True)
+class SearchParams:
+    """Options of `Search`.
+
+    Parameters
+    ----------
+    preset
+        ``"fast"`` (inside an engine's loop), ``"default"`` or ``"best"`` (offline).
+    max_moves
+        With a start: most slots of a layer that may change; None for no limit.
+    move_us
+        With a start: price of a changed slot, us of objective over the whole trace. A
+        change that gains less than it costs is not made.
+    min_gain
+        With a start: part of a layer's objective that must be gained, else the layer
+        keeps its start.
+    """
+
+    preset: str = "default"
+    max_moves: int | None = None
+    move_us: float = 0.0
+    min_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise ValueError(f"preset = {self.preset!r} is unknown; known: {known}")
+        if self.max_moves is not None and self.max_moves < 0:
+            raise ValueError(f"max_moves = {self.max_moves} must be >= 0")
+        if not 0.0 <= self.move_us < np.inf:
+            raise ValueError(f"move_us = {self.move_us} must be a number >= 0")
+        if not 0.0 <= self.min_gain < 1.0:
+            raise ValueError(f"min_gain = {self.min_gain} must be in [0, 1)")
+
+
+class Search:
+    """Copies by volatility, quadratic exchanges, true exchanges, annealing.
+
+    Ours. ``docs/search.md`` says what each part does and what it is worth. Takes every
+    latency family, unequal GPUs and slots, copies, step weights and communication.
+    """
+
+    name: ClassVar[str] = "search"
+    summary: ClassVar[str] = "measured latency, whole trace and copies together (ours)"
+    exact: ClassVar[bool] = False
+    Params = SearchParams
+
+    def __init__(self, params: SearchParams) -> None:
+        self.params = params
+
+    def supports(self, instance: Instance) -> str | None:
+        """Every instance is supported."""
+        return None
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Search layer by layer, a round of all layers at a time."""
+        reason = nothing_to_gain(instance)
+        if reason is not None:
+            return _settled(instance, monitor, start, reason)
+        limits = None
+        if start is not None:
+            p = self.params
+            limits = MoveLimits(instance, start, p.max_moves, p.move_us, p.min_gain)
+        run = _Run(instance, PRESETS[self.params.preset], seed, limits)
+        try:
+            stop = run_rounds(
+                run.work, run.best, monitor=monitor, jobs=jobs, rounds=run.rounds
+            )
+        finally:
+            run.best.report(monitor)
+        return Outcome(
+            monitor.placement,
+            stop,
+            iterations=monitor.iteration,
+            stats={"preset": self.params.preset},
+        )
+
+
+def _settled(
+    instance: Instance, monitor: Monitor, start: Placement | None, why: str
+) -> Outcome:
+    """Answer with any placement: all cost the same."""
+    placement = start
+    if placement is None:
+        rows = place_loads(
+            instance.loads, instance.weights, instance.slots,
+            np.ones(instance.num_gpus), np.ones(instance.num_gpus),
+        )  # fmt: skip
+        placement = Placement(rows, instance.slots)
+    cost = evaluate(instance, placement).objective
+    monitor.improved(cost, placement)
+    return Outcome(
+        placement, StopReason.PROVEN, lower_bound=cost, stats={"nothing_to_gain": why}
+    )
+
+
+class _Run:
+    """What the rounds of one solve share."""
+
+    def __init__(
+        self, instance: Instance, preset: Preset, seed: int, limits: MoveLimits | None
+    ) -> None:
+        self.instance, self.preset, self.seed = instance, preset, seed
+        self.limits = limits
+        self.best = BestRows(instance)
+        if limits is not None:
+            self.best = BestRows.of(instance, limits.start)
+        near = limits is not None and limits.binding
+        self.rounds = 1 if near else 1 + preset.rounds
+        lines = [line_of(instance.tables, r) for r in range(len(instance.tables.kind))]
+        plain = all(line is not None and line[1] == line[2] == 0.0 for line in lines)
+        one_row = len(lines) == instance.num_gpus
+        self.first: Ints | None = None
+        if preset.rounds == 0 and plain and one_row:
+            base = np.array([line[0] for line in lines if line])
+            scale = np.array([line[3] for line in lines if line])
+            self.first = place_loads(
+                instance.loads, instance.weights, instance.slots, base, scale
+            )
+
+    def work(self, layer: int, done: int) -> Iterator[None]:
+        """One round of one layer."""
+        if done == 0 and self.first is not None:
+            self._offer(layer, self.first[layer])
+            yield
+            return
+        search = LayerSearch(self.instance, layer, self.preset)
+        if done == 0:
+            yield from search.first()
+        else:
+            search.load_row(self.best.phy2log[layer])
+            yield from self._anneal(search, layer, done)
+        if self.instance.comm is None:
+            self._offer(layer, search.best)
+            return
+        for row, _ in joint_descent(self.instance, layer, search.best):
+            self._offer(layer, row)
+            yield
+
+    def _anneal(self, search: LayerSearch, layer: int, done: int) -> Iterator[None]:
+        preset, steps = self.preset, self.instance.num_steps
+        rng = layer_rng(self.seed, int(self.instance.layer_ids[layer]), done)
+        proposals = max(preset.proposals, int(preset.small / (steps + 16)))
+        chunk = max(1, min(proposals, CHUNK // (steps + 16)))
+        pieces = -(-proposals // chunk)
+        heat = np.geomspace(preset.hot, preset.cold, pieces + 1)
+        for i in range(pieces):
+            search.anneal(rng, chunk, heat[i], heat[i + 1])
+            yield
+        search.load_row(search.best.copy())
+        yield from search.descend()
+
+    def _offer(self, layer: int, row: Ints) -> None:
+        limits, best = self.limits, self.best
+        if limits is None:
+            one = self.instance.layer(layer)
+            placement = Placement(row[None], self.instance.slots)
+            best.offer(layer, row, evaluate(one, placement).objective)
+            return
+        rows = [limits.aligned(layer, row)]
+        if limits.binding:
+            rows.append(limits.near_row(layer))
+        before = limits.cost(layer, limits.start.phy2log[layer])
+        held = limits.price(layer, best.phy2log[layer], float(best.objective[layer]))
+        for trial in rows:
+            cost = limits.cost(layer, trial)
+            price = limits.price(layer, trial, cost)
+            if price < held and cost <= before * (1.0 - limits.min_gain):
+                best.phy2log[layer], best.objective[layer], held = trial, cost, price
