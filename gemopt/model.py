@@ -283,12 +283,14 @@ class Instance:
 
     def layer(self, index: int) -> Instance:
         """Return the instance of one layer."""
-        return replace(
+        one = replace(
             self,
             loads=self.loads[index : index + 1],
             layer_ids=self.layer_ids[index : index + 1],
             comm=None if self.comm is None else self.comm.layer(index),
         )
+        one.__dict__["tables"] = self.tables  # same GPUs: compiled once for all layers
+        return one
 
     def split(self, fraction: float = 0.5) -> tuple[Instance, Instance]:
         """Split by time into (seen, unseen); `fraction` of the steps are seen.
