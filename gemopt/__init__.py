@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from gemopt import latency as latency
     from gemopt.check import Infeasible as Infeasible
     from gemopt.check import violations as violations
+    from gemopt.comm import Communication as Communication
+    from gemopt.comm import TokenRouting as TokenRouting
     from gemopt.evaluation import Evaluation as Evaluation
     from gemopt.evaluation import evaluate as evaluate
     from gemopt.front_door import solve as solve
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from gemopt.io.profile_file import save_profile as save_profile
     from gemopt.io.trace_file import load_trace as load_trace
     from gemopt.io.trace_file import save_trace as save_trace
+    from gemopt.links import Link as Link
+    from gemopt.links import Topology as Topology
+    from gemopt.links import topology as topology
     from gemopt.model import Instance as Instance
     from gemopt.model import Placement as Placement
     from gemopt.progress import Observer as Observer
@@ -40,10 +45,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Communication": "comm",
     "Evaluation": "evaluation",
     "FileError": "io.errors",
     "Infeasible": "check",
     "Instance": "model",
+    "Link": "links",
     "MaxIterations": "stop",
     "MaxRuntime": "stop",
     "NoImprovement": "stop",
@@ -54,6 +61,8 @@ _HOMES = {
     "Status": "result",
     "StopReason": "stop",
     "Target": "stop",
+    "TokenRouting": "comm",
+    "Topology": "links",
     "Trace": "progress",
     "apply_to": "weights.module",
     "evaluate": "evaluation",
@@ -67,6 +76,7 @@ _HOMES = {
     "save_trace": "io.trace_file",
     "solve": "front_door",
     "solvers": "registry",
+    "topology": "links",
     "violations": "check",
 }
 __all__ = ["__version__", "latency", *_HOMES]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gemopt.comm.pairs import pair_shares
-from gemopt.topology import Topology
+from gemopt.links import Topology
 
 if TYPE_CHECKING:
     from gemopt.comm.routing import Floats, TokenRouting

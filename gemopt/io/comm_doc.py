@@ -13,7 +13,7 @@ from gemopt.io.atomic import write_bytes
 from gemopt.io.errors import FileError
 from gemopt.io.schema import Document
 from gemopt.io.tensors import checked_sidecar, read_tensors, tensor_bytes
-from gemopt.topology import Link, Topology
+from gemopt.links import Link, Topology
 
 FORMAT = "gemopt-communication"
 VERSION = 1

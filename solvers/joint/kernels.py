@@ -183,6 +183,7 @@ def total_after(
     swap_objective(tables, state, slot_a, slot_b)
     compute = traffic.scratch[4]
     same = state.slot2gpu[slot_a] == state.slot2gpu[slot_b]
+    same = same or state.phy2log[slot_a] == state.phy2log[slot_b]
     compute[:] = state.top[0] if same else state.scratch[0]
     communication = traffic.scratch[5]
     communication_into(traffic, state, slot_a, slot_b, communication)

@@ -70,7 +70,7 @@ PRESETS: dict[str, Topology] = {
 }
 
 
-def preset(name: str) -> Topology:
+def topology(name: str) -> Topology:
     """Look a typical machine up.
 
     Raises
