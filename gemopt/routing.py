@@ -16,6 +16,7 @@ from gemopt.arrays import (
     layer_indices,
     step_weights,
 )
+from gemopt.comm.routing import TokenRouting
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,9 @@ class RoutingTrace:
         How often each step stands for itself, float64 ``[steps]``.
     name, provenance
         For people: source, licence, how it was made.
+    tokens
+        Per-token expert ids behind `counts`, where they are known; files of traces do
+        not keep them.
     """
 
     counts: Ints
@@ -41,6 +45,7 @@ class RoutingTrace:
     weights: Floats
     name: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    tokens: TokenRouting | None = None
 
     @classmethod
     def from_arrays(
@@ -51,6 +56,7 @@ class RoutingTrace:
         weights: ArrayLike | None = None,
         name: str = "",
         provenance: Mapping[str, Any] | None = None,
+        tokens: TokenRouting | None = None,
     ) -> RoutingTrace:
         """Check and copy the arrays; the same rules as `Instance.from_arrays`.
 
@@ -67,4 +73,5 @@ class RoutingTrace:
             frozen(step_weights(weights, steps)),
             name,
             dict(provenance or {}),
+            tokens,
         )

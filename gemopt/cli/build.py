@@ -10,7 +10,10 @@ import typer
 from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writable
 
 if TYPE_CHECKING:
+    from gemopt.comm import Communication
     from gemopt.latency import LatencyModel
+    from gemopt.model import Instance
+    from gemopt.routing import RoutingTrace
 
 TraceArg = Annotated[
     Path,
@@ -52,6 +55,17 @@ StepsOption = Annotated[
 SumOption = Annotated[
     int, typer.Option("--sum", help="Sum this many following steps into one.")
 ]
+NameOption = Annotated[str | None, typer.Option(help="Name of the instance.")]
+LinksOption = Annotated[
+    str | None,
+    typer.Option(help="Add all-to-all costs over these links, such as nvlink-host."),
+]
+HiddenOption = Annotated[
+    int | None, typer.Option(help="Width of a token's activation; for --links.")
+]
+OverlapOption = Annotated[
+    float, typer.Option(help="Share of communication hidden behind compute, 0..1.")
+]
 FirstOption = Annotated[
     bool, typer.Option("--layers-first", help="counts is [layers, steps, experts].")
 ]
@@ -70,7 +84,10 @@ def command(
     steps: StepsOption = None,
     width: SumOption = 1,
     layers_first: FirstOption = False,
-    name: Annotated[str | None, typer.Option(help="Name of the instance.")] = None,
+    links: LinksOption = None,
+    hidden: HiddenOption = None,
+    overlap: OverlapOption = 0.0,
+    name: NameOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> int:
@@ -92,9 +109,8 @@ def command(
         seed=seed,
         layers_first=layers_first,
     )
-    counts = routing.counts if width == 1 else sum_windows(routing.counts, width)
     instance = Instance.from_arrays(
-        counts,
+        routing.counts if width == 1 else sum_windows(routing.counts, width),
         models,
         slots=_slots(slots, len(models)),
         node=None if node is None else _numbers("--node", node),
@@ -103,8 +119,14 @@ def command(
         name=name or output.stem,
         gpu_names=names,
         provenance={**routing.provenance, "summed_steps": width},
+        comm=_communication(routing, width, links, hidden, overlap),
     )
     save(instance, output)
+    _show(instance, output, as_json)
+    return 0
+
+
+def _show(instance: Instance, output: Path, as_json: bool) -> None:
     facts: dict[str, Any] = {
         "output": str(output),
         "steps": instance.num_steps,
@@ -112,16 +134,43 @@ def command(
         "experts": instance.num_experts,
         "gpus": instance.num_gpus,
         "slots": instance.slots.tolist(),
+        "communication": instance.comm is not None,
     }
     if as_json:
         print_json(facts)
-    else:
-        print(
-            f"{output}: {instance.num_steps} steps, {instance.num_layers} layers, "
-            f"{instance.num_experts} experts in {instance.num_slots} slots on "
-            f"{instance.num_gpus} GPUs"
-        )
-    return 0
+        return
+    print(
+        f"{output}: {instance.num_steps} steps, {instance.num_layers} layers, "
+        f"{instance.num_experts} experts in {instance.num_slots} slots on "
+        f"{instance.num_gpus} GPUs"
+    )
+
+
+def _communication(
+    routing: RoutingTrace,
+    width: int,
+    links: str | None,
+    hidden: int | None,
+    overlap: float,
+) -> Communication | None:
+    """Communication of the instance, if links were named."""
+    if links is None:
+        return None
+    from gemopt.comm import Communication
+    from gemopt.links import topology
+
+    chosen = topology(links)
+    if routing.tokens is None:
+        raise ValueError("--links needs per-token expert_ids, the trace has counts")
+    if hidden is None:
+        raise ValueError("--hidden is missing, the width of a token, for --links")
+    return Communication.from_routing(
+        routing.tokens if width == 1 else routing.tokens.summed(width),
+        chosen,
+        num_experts=routing.counts.shape[2],
+        hidden=hidden,
+        overlap=overlap,
+    )
 
 
 def _models(

@@ -108,6 +108,17 @@ class TokenRouting:
             source=None if self.source is None else self.source[low:high],
         )
 
+    def summed(self, width: int) -> TokenRouting:
+        """Join every `width` following steps into one; left-over steps are dropped."""
+        offsets = self.step_offsets[::width]
+        kept = int(offsets[-1])
+        return replace(
+            self,
+            expert_ids=self.expert_ids[:kept],
+            step_offsets=offsets,
+            source=None if self.source is None else self.source[:kept],
+        )
+
     def layer(self, index: int) -> TokenRouting:
         """Return the routing of one layer."""
         return replace(self, expert_ids=self.expert_ids[:, index : index + 1])

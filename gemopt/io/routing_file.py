@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from gemopt.comm.routing import TokenRouting
 from gemopt.io.errors import FileError
 from gemopt.io.sha256 import file_sha256
 from gemopt.io.trace_file import load_trace
@@ -64,10 +65,10 @@ def read_routing(
         if "expert_ids" in arrays:
             if layers_first:
                 raise ValueError("expert_ids has tokens first; no --layers-first")
-            counts, how = _served(arrays, batch, experts, steps, seed)
+            tokens, counts, how = _served(arrays, batch, experts, steps, seed)
         elif "counts" in arrays:
             _only_tokens(file, batch=batch, experts=experts, steps=steps)
-            counts, how = arrays["counts"], {}
+            tokens, counts, how = None, arrays["counts"], {}
             if layers_first and counts.ndim == 3:
                 counts = counts.transpose(1, 0, 2)
         else:
@@ -78,6 +79,7 @@ def read_routing(
             layer_ids=arrays.get("layer_ids"),
             name=file.stem,
             provenance={"trace": file.name, "trace_sha256": file_sha256(file), **how},
+            tokens=tokens,
         )
     except FileError:
         raise
@@ -120,8 +122,8 @@ def _served(
     experts: int | None,
     steps: int | None,
     seed: int,
-) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    from gemopt.traffic.serving import serving_steps
+) -> tuple[TokenRouting, NDArray[np.int64], dict[str, Any]]:
+    from gemopt.traffic.serving import serving_tokens
 
     ids = arrays["expert_ids"]
     if "request_offsets" not in arrays:
@@ -132,10 +134,11 @@ def _served(
         )
     if experts is None:
         experts = int(ids.max()) + 1 if ids.size and ids.dtype.kind in "iu" else 1
-    counts = serving_steps(
+    tokens = serving_tokens(
         ids, arrays["request_offsets"], batch, experts=experts, steps=steps, seed=seed
     )
-    return counts, {"batch": batch, "serving_seed": seed}
+    facts = {"batch": batch, "serving_seed": seed}
+    return tokens, tokens.counts(experts), facts
 
 
 def _only_tokens(file: Path, **options: int | None) -> None:

@@ -6,6 +6,7 @@ from gemopt.traffic.bursts import expert_kinds as expert_kinds
 from gemopt.traffic.generate import FAMILIES as FAMILIES
 from gemopt.traffic.generate import generate as generate
 from gemopt.traffic.serving import serving_steps as serving_steps
+from gemopt.traffic.serving import serving_tokens as serving_tokens
 from gemopt.traffic.serving import split_requests as split_requests
 from gemopt.traffic.shapes import SHAPES as SHAPES
 from gemopt.traffic.shapes import Shape as Shape
@@ -22,6 +23,7 @@ __all__ = [
     "expert_kinds",
     "generate",
     "serving_steps",
+    "serving_tokens",
     "shape",
     "split_requests",
     "sum_windows",

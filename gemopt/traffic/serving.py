@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gemopt.comm.routing import TokenRouting
+
 Ints = NDArray[np.int64]
 
 _CHUNK = 2**22  # expert ids counted at once
@@ -57,19 +59,31 @@ def serving_steps(
     ValueError
         With the name and value of the argument that does not fit; or no full step.
     """
-    ids, offsets = check_tokens(expert_ids, request_offsets, experts)
-    chosen = _chosen(requests, len(offsets) - 1)
-    for name, value in (("batch", batch), ("steps", 1 if steps is None else steps)):
-        if value < 1:
-            raise ValueError(f"{name} = {value} must be at least 1")
-    rng = np.random.default_rng(seed)
-    rows = _rows(rng, offsets, chosen, batch, steps)
-    if not len(rows):
-        raise ValueError(
-            f"batch = {batch} never runs full with {len(chosen)} requests; use a "
-            "smaller batch, or give the number of steps to serve requests repeatedly"
-        )
+    ids, rows = _served(
+        expert_ids, request_offsets, batch, experts, requests, steps, seed
+    )
     return _count(ids, rows, experts)
+
+
+def serving_tokens(
+    expert_ids: ArrayLike,
+    request_offsets: ArrayLike,
+    batch: int,
+    *,
+    experts: int,
+    requests: ArrayLike | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+) -> TokenRouting:
+    """Return the tokens that `serving_steps` counts, step by step.
+
+    Parameters and errors are those of `serving_steps`; with the same arguments,
+    ``serving_tokens(...).counts(experts)`` equals its result.
+    """
+    ids, rows = _served(
+        expert_ids, request_offsets, batch, experts, requests, steps, seed
+    )
+    return TokenRouting.from_arrays(ids[rows.ravel()], np.arange(len(rows) + 1) * batch)
 
 
 def split_requests(
@@ -89,6 +103,31 @@ def split_requests(
         )
     order = np.random.default_rng(seed).permutation(requests)
     return np.sort(order[:first]), np.sort(order[first:])
+
+
+def _served(
+    expert_ids: ArrayLike,
+    request_offsets: ArrayLike,
+    batch: int,
+    experts: int,
+    requests: ArrayLike | None,
+    steps: int | None,
+    seed: int,
+) -> tuple[NDArray[np.integer], Ints]:
+    """Checked expert ids, and the token of each place at each step."""
+    ids, offsets = check_tokens(expert_ids, request_offsets, experts)
+    chosen = _chosen(requests, len(offsets) - 1)
+    for name, value in (("batch", batch), ("steps", 1 if steps is None else steps)):
+        if value < 1:
+            raise ValueError(f"{name} = {value} must be at least 1")
+    rng = np.random.default_rng(seed)
+    rows = _rows(rng, offsets, chosen, batch, steps)
+    if not len(rows):
+        raise ValueError(
+            f"batch = {batch} never runs full with {len(chosen)} requests; use a "
+            "smaller batch, or give the number of steps to serve requests repeatedly"
+        )
+    return ids, rows
 
 
 def check_tokens(

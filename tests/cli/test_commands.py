@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gemopt
@@ -164,3 +165,32 @@ def test_no_progress_in_a_pipe(path: Path) -> None:
     )
     assert run.returncode == 0
     assert run.stderr == ""
+
+
+def test_build_with_links_adds_communication(cli: Cli, tmp_path: Path) -> None:
+    """Per-token ids and named links put communication into the instance."""
+    order = np.random.default_rng(0).random((200, 2, 8)).argsort(axis=2)
+    np.savez(
+        tmp_path / "t.npz",
+        expert_ids=order[:, :, :2].astype(np.uint8),
+        request_offsets=np.arange(0, 201, 20),
+    )
+    (tmp_path / "l.json").write_text(
+        '{"kind": "token_curve", "interpolation": "linear",'
+        ' "tokens": [0, 1], "latency_us": [9, 10]}'
+    )
+    out = tmp_path / "i.json"
+    build = ("build", tmp_path / "t.npz", "--latency", tmp_path / "l.json")
+    options = ("--gpus", 4, "--batch", 4, "--sum", 2, "-o", out)
+    assert cli(*build, *options, "--links", "pcie-box", "--hidden", 64).code == 0
+    instance = gemopt.load(out)
+    assert instance.comm is not None
+    placement = gemopt.solve(instance, "linear").placement
+    assert placement is not None
+    cost = gemopt.evaluate(instance, placement).communication
+    assert cost is not None
+    assert cost.exact
+    assert (cost.per_step > 0).all()
+    refusal = cli(*build, *options, "--links", "pcie-box")
+    assert refusal.code == 2
+    assert "--hidden is missing" in refusal.err

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gemopt
-from gemopt import topology
 from gemopt.comm.routing import TokenRouting
 from gemopt.comm.spec import Communication
 from gemopt.io import comm_doc
 from gemopt.io.digest import instance_digest
+from gemopt.links import topology
 from tests import strategies
 
 
@@ -140,7 +140,7 @@ def communicating(with_routing: bool) -> gemopt.Instance:
     ids = np.array([[[0, 1], [2, 3]], [[1, 2], [3, 0]]] * 4)
     routing = TokenRouting.from_arrays(ids, [0, 4, 8])
     comm = Communication.from_routing(
-        routing, topology.preset("400g-hosts"), num_experts=4, hidden=64, overlap=0.5
+        routing, topology("400g-hosts"), num_experts=4, hidden=64, overlap=0.5
     )
     return gemopt.Instance.from_arrays(
         routing.counts(4),

@@ -10,7 +10,8 @@ from gemopt.routing import RoutingTrace
 from gemopt.traffic import serving_steps
 
 COUNTS = np.arange(24).reshape(3, 2, 4)
-IDS = np.random.default_rng(0).integers(0, 8, (40, 2, 2)).astype(np.uint8)
+_ORDER = np.random.default_rng(0).random((40, 2, 8)).argsort(axis=2)
+IDS = _ORDER[:, :, :2].astype(np.uint8)
 OFFSETS = np.arange(0, 41, 5)
 
 
