@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 from gemopt.arrays import Ints
 
 NO_EXPERT = -1  #: in an old placement: a slot that holds nothing yet
+_PADDING = -2  #: fills up GPUs that have fewer slots than others
 
 
 def align(
@@ -44,11 +45,22 @@ def align(
         raise ValueError(
             f"slots sums to {per_gpu.sum()}, the placements have {before.shape[1]}"
         )
-    first = np.concatenate([[0], np.cumsum(per_gpu)])
-    alike = _alike(per_gpu, groups)
-    return np.stack(
-        [_aligned(a, b, first, alike) for a, b in zip(before, after, strict=True)]
-    )
+    held = _by_gpu(before, per_gpu, NO_EXPERT)
+    gets = _by_gpu(after, per_gpu, _PADDING)
+    for gpus in _alike(per_gpu, groups):
+        for layer in range(len(held)):
+            take = _match(held[layer, gpus], gets[layer, gpus])
+            gets[layer, gpus] = gets[layer, gpus[take]]
+    placed = _in_place(held, gets)
+    return placed[gets != _PADDING].reshape(after.shape)
+
+
+def _by_gpu(phy2log: Ints, slots: Ints, padding: int) -> Ints:
+    """Slots of each GPU, int64 ``[layers, gpus, most slots]``, padded at the end."""
+    place = np.arange(int(slots.max(initial=0))) < slots[:, None]
+    rows = np.full((len(phy2log), *place.shape), padding, dtype=np.int64)
+    rows[:, place] = phy2log
+    return rows
 
 
 def _alike(slots: Ints, groups: ArrayLike | None) -> list[Ints]:
@@ -61,32 +73,34 @@ def _alike(slots: Ints, groups: ArrayLike | None) -> list[Ints]:
     return [gpus for gpus in sets if len(gpus) > 1]
 
 
-def _aligned(old: Ints, new: Ints, first: Ints, alike: list[Ints]) -> Ints:
-    parts = [new[first[g] : first[g + 1]] for g in range(len(first) - 1)]
-    olds = [old[first[g] : first[g + 1]] for g in range(len(first) - 1)]
-    for gpus in alike:
-        from scipy.optimize import linear_sum_assignment
+def _match(held: Ints, gets: Ints) -> Ints:
+    """Which of the new sets each GPU takes so that most experts stay, ``[gpus]``."""
+    from scipy.optimize import linear_sum_assignment
 
-        size = int(max(old.max(), new.max())) + 1
-        held = [np.zeros((len(gpus), size + 1)) for _ in range(2)]
-        for i, g in enumerate(gpus):
-            held[0][i, olds[g]] = 1.0  # -1 marks the spare last column
-            held[1][i, parts[g]] = 1.0
-        held[0][:, size] = 0.0
-        _, match = linear_sum_assignment(held[0] @ held[1].T, maximize=True)
-        moved = [parts[gpus[k]] for k in match]
-        for g, part in zip(gpus, moved, strict=True):
-            parts[g] = part
-    return np.concatenate([_in_place(a, b) for a, b in zip(olds, parts, strict=True)])
+    experts = int(max(held.max(), gets.max())) + 1
+    marks = []
+    for rows in (held, gets):
+        mark = np.zeros((len(rows), experts + 1), dtype=np.float32)
+        mark[np.arange(len(rows))[:, None], np.where(rows < 0, experts, rows)] = 1.0
+        marks.append(mark[:, :experts])
+    return np.asarray(linear_sum_assignment(marks[0] @ marks[1].T, maximize=True)[1])
 
 
 def _in_place(old: Ints, new: Ints) -> Ints:
-    """Order the experts of one GPU so that those that stay keep their slots."""
-    result = np.full(len(new), NO_EXPERT, dtype=np.int64)
-    left = new.tolist()
-    for slot, expert in enumerate(old.tolist()):
-        if expert in left:
-            result[slot] = expert
-            left.remove(expert)
-    result[result == NO_EXPERT] = left
+    """Order the experts of each GPU so that those that stay keep their slots.
+
+    An expert that a GPU holds twice stays in its first slots; incoming experts fill
+    what is free in the order of `new`.
+    """
+    result = np.full_like(new, NO_EXPERT)
+    free, unused = new != _PADDING, new != _PADDING
+    for slot in range(new.shape[2]):
+        match = unused & (new == old[:, :, slot, None])
+        first = match.argmax(axis=2)[:, :, None]
+        found = match.any(axis=2)
+        result[found, slot] = old[found, slot]
+        free[found, slot] = False
+        left = np.take_along_axis(unused, first, axis=2) & ~found[:, :, None]
+        np.put_along_axis(unused, first, left, axis=2)
+    result[free] = new[unused]  # as many on each GPU, in the same order of GPUs
     return result

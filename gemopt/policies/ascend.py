@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gemopt.align import align
 from gemopt.arrays import Ints
 from gemopt.policies.guard import attempt, guarded_place, window_steps
 from gemopt.policies.request import (
@@ -17,7 +18,6 @@ from gemopt.policies.request import (
     as_array,
     known_placement,
 )
-from gemopt.policies.slots import kept_in_place
 
 
 class GemoptAscendPolicy:
@@ -104,9 +104,8 @@ def _of_experts(work: NDArray[Any], table: Ints) -> NDArray[Any]:
 def _without_copies(phy2log: Ints, request: Request) -> Ints:
     """Remove second copies of an expert on a rank; DeepSeek's method makes them."""
     repaired = import_module("solvers.feasible").repaired
-    per_rank = np.full(request.ranks, request.slots // request.ranks)
     weight = request.loads.sum(axis=0).astype(np.float64)
-    new: Ints = repaired(phy2log, per_rank, weight)
+    new: Ints = repaired(phy2log, request.per_rank, weight)
     if request.old is None:
         return new
-    return kept_in_place(new, request.old, request.ranks)
+    return align(request.old, new, request.per_rank)

@@ -10,16 +10,16 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
+from gemopt.align import align
 from gemopt.arrays import Ints
 from gemopt.evaluation import evaluate
 from gemopt.front_door import solve
 from gemopt.latency import LatencyModel, affine
 from gemopt.model import Instance, Placement
-from gemopt.policies.align import aligned
 from gemopt.policies.average import averaged
 from gemopt.policies.config import PolicyConfig
 from gemopt.policies.request import Request, whole_loads
-from gemopt.policies.slots import incoming, kept_in_place, within_budget
+from gemopt.policies.slots import incoming, within_budget
 
 log = logging.getLogger("gemopt.policies")
 
@@ -52,7 +52,7 @@ def place(request: Request, config: PolicyConfig) -> Ints:
     else:
         new, judge = _searched(request, models, config)
     if request.old is not None:
-        new = kept_in_place(new, request.old, request.ranks)
+        new = align(request.old, new, request.per_rank)
         new = _restrained(new, request, judge, config)
         log.info("gemopt: decided in %.3f s", time.perf_counter() - start)
     return new
@@ -81,8 +81,7 @@ def _searched(
 ) -> tuple[Ints, Judge]:
     counts, scale = whole_loads(request.loads)
     latency = _latency(models, request.ranks, request.row_steps * scale)
-    per_rank = np.full(request.ranks, request.slots // request.ranks)
-    instance = Instance.from_arrays(counts, latency, slots=per_rank)
+    instance = Instance.from_arrays(counts, latency, slots=request.per_rank)
 
     def judge(phy2log: Ints) -> Floats:
         return evaluate(instance, _feasible(phy2log, instance)).per_layer
@@ -93,7 +92,8 @@ def _searched(
         new = _solved(instance, request.old, config)
     if request.old is not None:
         host = np.arange(request.ranks) // (request.ranks // _hosts(request))
-        new = aligned(new, request.old, instance.gpu2class, host)
+        alike = instance.gpu2class * request.nodes + host
+        new = align(request.old, new, request.per_rank, groups=alike)
     return new, judge
 
 

@@ -84,6 +84,11 @@ class Request:
         return int(self.loads.shape[2])
 
     @property
+    def per_rank(self) -> Ints:
+        """Slots of each rank, int64 ``[ranks]``."""
+        return np.full(self.ranks, self.slots // self.ranks, dtype=np.int64)
+
+    @property
     def hierarchical(self) -> bool:
         """Whole groups of experts stay on a host."""
         return self.nodes > 0 and self.groups % self.nodes == 0

@@ -1,44 +1,9 @@
-"""Rows of slots of equal ranks: what stays in place, what must be moved."""
+"""Rows of slots of equal ranks: what must be moved, and the inverse maps."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
-
-
-def kept_in_place(new: Ints, old: Ints, ranks: int) -> Ints:
-    """Reorder slots within each rank so that experts which stay keep their slots.
-
-    An expert that a rank holds before and after keeps its first old slot; incoming
-    experts fill the free slots in order. Each rank keeps its experts.
-
-    Parameters
-    ----------
-    new, old
-        Expert of each slot, int64 ``[layers, slots]``; `old` may hold -1.
-    ranks
-        Ranks with equally many slots.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 ``[layers, slots]``.
-    """
-    layers, slots = new.shape
-    fresh = new.reshape(layers * ranks, -1)
-    before = old.reshape(layers * ranks, -1)
-    rows = np.arange(len(fresh))
-    result = np.full_like(fresh, -1)
-    unused = np.ones(fresh.shape, dtype=np.bool_)
-    for slot in range(fresh.shape[1]):
-        match = unused & (fresh == before[:, slot, None])
-        first = match.argmax(axis=1)
-        found = match[rows, first]
-        result[found, slot] = before[found, slot]
-        unused[rows[found], first[found]] = False
-    # Rows come out in order on both sides, with as many free slots as experts left.
-    result[result == -1] = fresh[unused]
-    return result.reshape(layers, slots)
 
 
 def incoming(new: Ints, old: Ints, ranks: int) -> NDArray[np.bool_]:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from gemopt.align import align
 from gemopt.arrays import Ints
 from gemopt.policies.guard import attempt, guarded_place, window_steps
 from gemopt.policies.request import Request, as_array, known_placement
-from gemopt.policies.slots import copies_of, kept_in_place, log2phy_of
+from gemopt.policies.slots import copies_of, log2phy_of
 
 _ABSTRACT = "vllm.distributed.eplb.policy.abstract"
 
@@ -83,9 +84,8 @@ class GemoptPolicy:
         slots = phy2log.shape[1]
         if num_ranks < 1 or slots % num_ranks or phy2log.shape != old_phy2log.shape:
             return phy2log
-        return attempt(
-            lambda: kept_in_place(phy2log, old_phy2log, num_ranks), lambda: phy2log
-        )
+        per_rank = np.full(num_ranks, slots // num_ranks)
+        return attempt(lambda: align(old_phy2log, phy2log, per_rank), lambda: phy2log)
 
 
 def rebalance_experts(
