@@ -38,6 +38,7 @@ from gemopt.latency.variability import emulated_curve, emulated_speeds
 from gemopt.model import Instance
 from gemopt.traffic import generate, shape
 from gemopt.traffic.synthetic import even_slots
+from solvers.gem.solver import SwapSearch
 
 ROOT = Path(__file__).parents[1]
 Row = tuple[str, float, float, str]  # what, found, target, unit
@@ -134,15 +135,30 @@ def paper_search() -> list[Row]:
         instance = Instance.from_arrays(counts, curves)
         seconds.append(median_seconds(lambda i=instance: gemopt.solve(i, "gem"), 3))
         found = gemopt.solve(instance, "gem").objective
-        plain = gemopt.solve(instance, "gem", params=PLAIN_RESTARTS).objective
-        gaps.append(100 * (found / plain - 1))
+        gaps.append(100 * (found / plain_restarts(instance, seed) - 1))
     rows.append(("gem, Llama-4-Scout, 16 steps", statistics.median(seconds), 0.5, "s"))
     rows.append(("  worst of 5 seeds against 20 plain restarts", max(gaps), 0.0, "%"))
+    rows.append(("  mean of 5 seeds", statistics.mean(gaps), np.nan, "%"))
     return rows
 
 
-#: The same search from 20 random placements, the best of them kept in every layer.
-PLAIN_RESTARTS = {"initial": "random", "restarts": 20}
+class PlainRestarts(SwapSearch):
+    """The descent of `gem` from random rows: nothing constructed, nothing kept."""
+
+    def _first_row(self, layer: int, turn: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, layer, turn])
+        return rng.permutation(self.instance.num_experts)
+
+
+def plain_restarts(instance: Instance, seed: int, restarts: int = 20) -> float:
+    """Objective in us, the best of all restarts kept in every layer."""
+    start = np.tile(np.arange(instance.num_experts), (instance.num_layers, 1))
+    search = PlainRestarts(instance, seed, start)
+    for layer in range(instance.num_layers):
+        for turn in range(restarts):
+            for _ in search.work(layer, turn):
+                pass
+    return gemopt.evaluate(instance, search.best.placement).objective
 
 
 def commands() -> list[Row]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gemopt.model import Instance, Placement
     from gemopt.solver import Solver
 
-DEFAULT_SOLVER = "gem"
+DEFAULT_SOLVER = "search"
 
 
 def solve(

@@ -38,7 +38,7 @@ class GemParams(ClassRule):
         Rounds of search; the first one starts from the constructed placement.
     """
 
-    restarts: int = 20
+    restarts: int = 40
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -190,13 +190,17 @@ class SwapSearch:
             return self.constructed[layer]
         row = self.best.phy2log[layer].copy()
         rng = layer_rng(self.seed, self._layer_ids[layer], turn)
-        pairs = rng.integers(0, len(row), (shakes(len(row)), 2))
+        pairs = rng.integers(0, len(row), (shakes(len(row), turn), 2))
         held = np.empty((self.instance.num_gpus, self.instance.num_experts), np.bool_)
         fill_held(row, self.instance.slot2gpu, held)
         exchange(row, self.instance.slot2gpu, held, pairs)
         return row
 
 
-def shakes(slots: int) -> int:
-    """Random swaps of a restart."""
-    return max(4, slots // 4)
+def shakes(slots: int, turn: int) -> int:
+    """Random swaps of a restart: few near the best row, or so many that it is lost.
+
+    In turn, since descents from near the best find better rows and those from anywhere
+    find other ones.
+    """
+    return max(4, slots // 4) if turn % 2 else 8 * slots

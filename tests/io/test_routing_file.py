@@ -116,7 +116,7 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "plain.npy").rename(tmp_path / "plain.npz")
     with pytest.raises(FileError, match="is one array"):
         read_routing(tmp_path / "plain.npz")
-    with pytest.raises(OSError, match="missing.npz"):
+    with pytest.raises(OSError, match=r"missing\.npz"):
         read_routing(tmp_path / "missing.npz")
 
 
