@@ -165,12 +165,14 @@ class _Run:
         else:
             search.load_row(self.best.phy2log[layer])
             yield from self._anneal(search, layer, done)
+        self._offer(layer, search.best)
         if self.instance.comm is None:
-            self._offer(layer, search.best)
             return
-        for row, _ in joint_descent(self.instance, layer, search.best):
-            self._offer(layer, row)
+        last = search.best
+        for joint, _ in joint_descent(self.instance, layer, search.best):
+            last = joint
             yield
+        self._offer(layer, last)
 
     def _anneal(self, search: LayerSearch, layer: int, done: int) -> Iterator[None]:
         preset, steps = self.preset, self.instance.num_steps

@@ -1,0 +1,188 @@
+"""Communication on real token ids: estimate error, traffic saved, total step time.
+
+`python benchmarks/communication.py --tokens FOLDER [--json FILE]` with a folder of
+`.npz` files of per-token routing (`expert_ids`, `request_offsets`), such as the public
+gpt-oss-20b ones. Seen and unseen steps come from disjoint requests.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+import gemopt
+from gemopt.comm import Communication
+from gemopt.comm.cost import traffic
+from gemopt.latency import TileActive
+from gemopt.model import Instance, Placement
+from gemopt.traffic import serving_tokens, split_requests
+
+EXPERTS, HIDDEN, SUM = 32, 2880, 4
+#: A prefill-like layer of gpt-oss-20b: weight reads, tiles, tokens.
+LATENCY = TileActive(20.0, 6.0, 1.0, 0.10, tile=64)
+TOPOLOGIES = {
+    "1x8 nvlink-host": ("nvlink-host", 1, 8),
+    "2x4 400g-hosts": ("400g-hosts", 2, 4),
+    "4x4 400g-hosts": ("400g-hosts", 4, 4),
+    "2x4 pcie-box": ("pcie-box", 2, 4),
+}
+Solve = Callable[[Instance], Placement]
+
+
+def instances(
+    file: Path, links: str, hosts: int, gpus: int, seed: int, batch: int = 128
+) -> tuple[Instance, Instance]:
+    """Seen and unseen steps of disjoint requests on the same GPUs."""
+    data = np.load(file, allow_pickle=False)
+    offsets = data["request_offsets"]
+    pair = []
+    for part in split_requests(len(offsets) - 1, seed=seed):
+        tokens = serving_tokens(
+            data["expert_ids"],
+            offsets,
+            batch,
+            experts=EXPERTS,
+            requests=part,
+            steps=256,
+            seed=seed,
+        ).summed(SUM)
+        comm = Communication.from_routing(
+            tokens, gemopt.topology(links), num_experts=EXPERTS, hidden=HIDDEN
+        )
+        pair.append(
+            Instance.from_arrays(
+                tokens.counts(EXPERTS),
+                [LATENCY] * (hosts * gpus),
+                node=np.repeat(np.arange(hosts), gpus),
+                comm=comm,
+            )
+        )
+    return pair[0], pair[1]
+
+
+def load_only(instance: Instance) -> Instance:
+    """The same instance without communication."""
+    return Instance.from_arrays(
+        instance.counts,
+        instance.latency,
+        slots=instance.slots,
+        node=instance.node,
+        weights=instance.weights,
+    )
+
+
+def answer(instance: Instance, solver: str, **params: Any) -> Placement:
+    """Placement of a solver."""
+    placement = gemopt.solve(instance, solver, params=params or None).placement
+    assert placement is not None
+    return placement
+
+
+#: GRACE-like grouping is `cluster` in the mode `together`; load-only methods do not see
+#: the communication of the instance.
+METHODS: dict[str, Solve] = {
+    "linear": lambda i: answer(i, "linear"),
+    "eplb (load only)": lambda i: answer(load_only(i), "eplb"),
+    "search (load only)": lambda i: answer(load_only(i), "search"),
+    "cluster together (GRACE-like)": lambda i: answer(i, "cluster", mode="together"),
+    "cluster both": lambda i: answer(i, "cluster", mode="both"),
+    "search": lambda i: answer(i, "search"),
+}
+
+
+def compare(file: Path, seeds: int) -> list[dict[str, Any]]:
+    """Cost of every method on unseen steps, by topology and seed."""
+    rows = []
+    for name, (links, hosts, gpus) in TOPOLOGIES.items():
+        for seed in range(100, 100 + seeds):
+            seen, unseen = instances(file, links, hosts, gpus, seed)
+            for method, solve in METHODS.items():
+                start = time.perf_counter()
+                placement = solve(seen)
+                seconds = time.perf_counter() - start
+                cost = gemopt.evaluate(unseen, placement)
+                before = gemopt.evaluate(seen, placement)
+                estimate = traffic(unseen, placement, exact=False)
+                exact = cost.communication
+                assert exact is not None
+                rows.append(
+                    {
+                        "topology": name,
+                        "seed": seed,
+                        "method": method,
+                        "seen_us": before.objective,
+                        "total_us": cost.objective,
+                        "straggler_us": float(cost.per_step.sum()),
+                        "communication_us": float(exact.per_step.sum()),
+                        "intra_tokens": float(exact.intra_tokens.sum()),
+                        "inter_tokens": float(exact.inter_tokens.sum()),
+                        "estimate_error": float(
+                            estimate.per_step.sum() / exact.per_step.sum() - 1
+                        ),
+                        "worst_layer_error": float(
+                            np.abs(
+                                estimate.per_step.sum(0) / exact.per_step.sum(0) - 1
+                            ).max()
+                        ),
+                        "seconds": seconds,
+                    }
+                )
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Print means over seeds, as differences from `linear`."""
+    print("differences from linear on unseen steps, mean over seeds")
+    print(
+        f"{'topology':17}{'method':31}{'total':>8}{'straggler':>11}{'comm':>8}"
+        f"{'intra':>8}{'inter':>8}{'seen':>8}{'est.err':>9}{'worst':>7}{'s':>7}"
+    )
+    for name in TOPOLOGIES:
+        part = [row for row in rows if row["topology"] == name]
+        base = {row["seed"]: row for row in part if row["method"] == "linear"}
+
+        def mean(method: str, key: str, part: Any = part, base: Any = base) -> str:
+            values = [
+                row[key] / base[row["seed"]][key] - 1
+                for row in part
+                if row["method"] == method and base[row["seed"]][key]
+            ]
+            return f"{100 * np.mean(values):+.1f}%" if values else "-"
+
+        for method in METHODS:
+            mine = [row for row in part if row["method"] == method]
+            print(
+                f"{name:17}{method:31}{mean(method, 'total_us'):>8}"
+                f"{mean(method, 'straggler_us'):>11}"
+                f"{mean(method, 'communication_us'):>8}"
+                f"{mean(method, 'intra_tokens'):>8}{mean(method, 'inter_tokens'):>8}"
+                f"{mean(method, 'seen_us'):>8}"
+                f"{100 * np.mean([r['estimate_error'] for r in mine]):>+8.2f}%"
+                f"{100 * max(r['worst_layer_error'] for r in mine):>6.1f}%"
+                f"{np.mean([r['seconds'] for r in mine]):>7.2f}"
+            )
+
+
+def main() -> None:
+    """Run all methods and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--file", default="mmlu_test.npz")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    options = parser.parse_args()
+    rows = compare(options.tokens / options.file, options.seeds)
+    table(rows)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
