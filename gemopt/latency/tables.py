@@ -47,9 +47,12 @@ def compile_tables(models: Sequence[LatencyModel]) -> LatencyTables:
         for i, line in enumerate(row.lines):
             lines[r, i] = line.coefficients()
     grids = [_grid(row) for row in rows]
-    cells = [
-        (row, p) for row, (_, pieces) in zip(rows, grids, strict=True) for p in pieces
-    ]
+    piece_start = _starts([len(row.upto) for row in rows])
+    intercept = np.array([a for row in rows for a in row.intercept], dtype=np.float64)
+    slope = np.array([b for row in rows for b in row.slope], dtype=np.float64)
+    at = np.concatenate(
+        [cells + first for (_, cells), first in zip(grids, piece_start, strict=False)]
+    )
     return LatencyTables(
         gpu_row=_starts([len(group) for group in per_gpu]),
         max_step_tokens=np.array([row.max_step_tokens for row in rows]),
@@ -57,14 +60,14 @@ def compile_tables(models: Sequence[LatencyModel]) -> LatencyTables:
         tile=np.array([row.tile for row in rows], dtype=np.float64),
         lines=lines,
         power=np.array([row.power for row in rows]),
-        piece_start=_starts([len(row.upto) for row in rows]),
+        piece_start=piece_start,
         upto=np.array([x for row in rows for x in row.upto], dtype=np.float64),
-        intercept=np.array([a for row in rows for a in row.intercept], np.float64),
-        slope=np.array([b for row in rows for b in row.slope], dtype=np.float64),
+        intercept=intercept,
+        slope=slope,
         grid_inverse=np.array([inverse for inverse, _ in grids]),
-        cell_start=_starts([len(pieces) for _, pieces in grids]),
-        cell_intercept=np.array([row.intercept[p] for row, p in cells], np.float64),
-        cell_slope=np.array([row.slope[p] for row, p in cells], dtype=np.float64),
+        cell_start=_starts([len(cells) for _, cells in grids]),
+        cell_intercept=intercept[at],
+        cell_slope=slope[at],
     )
 
 
@@ -72,17 +75,18 @@ def _starts(sizes: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
-def _grid(row: Row) -> tuple[float, list[int]]:
-    """Return cells per token and the piece of each cell; (0, []) without a grid."""
+def _grid(row: Row) -> tuple[float, NDArray[np.int64]]:
+    """Return cells per token and the piece of each cell; 0 and none without a grid."""
+    none = np.empty(0, dtype=np.int64)
     limits = np.asarray(row.upto[:-1])
     units = limits * SMALLEST_CELL_INVERSE
     if row.kind != CURVE or not len(limits) or units[-1] > 2**62:
-        return 0.0, []
+        return 0.0, none
     if (units != np.floor(units)).any():
-        return 0.0, []
+        return 0.0, none
     whole = int(np.bitwise_or.reduce(units.astype(np.int64)))
     width = (whole & -whole) / SMALLEST_CELL_INVERSE  # largest power of two in all
     if width == 0 or limits[-1] / width > MAX_CELLS:
-        return 0.0, []
+        return 0.0, none
     cells = np.arange(int(limits[-1] / width) + 2) * width
-    return 1.0 / width, np.searchsorted(limits, cells, side="left").tolist()
+    return 1.0 / width, np.searchsorted(limits, cells, side="left").astype(np.int64)
