@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -18,12 +19,14 @@ from gemopt.latency import LatencyModel, affine
 from gemopt.model import Instance, Placement
 from gemopt.policies.average import averaged
 from gemopt.policies.config import PolicyConfig
+from gemopt.policies.lines import lines_for
 from gemopt.policies.request import Request, whole_loads
 from gemopt.policies.slots import incoming, within_budget
 
 log = logging.getLogger("gemopt.policies")
 
 Floats = NDArray[np.float64]
+FAST = "fast"
 #: Cost in us of each layer of a placement, float64 ``[layers]``.
 Judge = Callable[[Ints], Floats]
 
@@ -47,13 +50,15 @@ def place(request: Request, config: PolicyConfig) -> Ints:
     models = config.latency(request.ranks)
     bounded = config.move_budget is not None and request.old is not None
     plain = models is None and len(request.loads) == 1 and not bounded
-    if plain or not request.searchable:
+    plain = plain or not request.searchable
+    if plain:
         new, judge = deepseek_placement(request), _tokens_judge(request)
     else:
         new, judge = _searched(request, models, config)
     if request.old is not None:
         new = align(request.old, new, request.per_rank)
-        new = _restrained(new, request, judge, config)
+        if not plain or config.move_budget is not None or config.min_gain > 0.0:
+            new = _restrained(new, request.old, request.ranks, judge, config)
         log.info("gemopt: decided in %.3f s", time.perf_counter() - start)
     return new
 
@@ -87,7 +92,7 @@ def _searched(
         return evaluate(instance, _feasible(phy2log, instance)).per_layer
 
     if _hosts(request) > 1:
-        new = _by_host(request, counts, latency, config)
+        new = _by_host(request, instance, config)
     else:
         new = _solved(instance, request.old, config)
     if request.old is not None:
@@ -112,9 +117,24 @@ def _hosts(request: Request) -> int:
 
 
 def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
+    """Search, from the old placement if moves are limited.
+
+    The preset ``fast`` reads every latency as a line: one kernel call for all layers.
+    """
+    bounded = old is not None and config.move_budget is not None
+    if config.preset == FAST:
+        base, rise = lines_for(instance.latency, instance.counts, instance.slots[0])
+        if not bounded:
+            place_counts = import_module("solvers.search.engine").place_counts
+            placed: Ints = place_counts(
+                instance.counts, instance.slots, base_us=base, us_per_token=rise
+            )
+            return placed
+        lines = tuple(affine(b, r) for b, r in zip(base, rise, strict=True))
+        instance = replace(instance, latency=lines)
     params: dict[str, object] = {"preset": config.preset}
     start = None
-    if old is not None and config.move_budget is not None:
+    if old is not None and bounded:
         start = _feasible(old, instance)
         params["max_moves"] = config.move_budget
     result = solve(instance, "search", start=start, params=params, trace=False)
@@ -123,12 +143,7 @@ def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
     return result.placement.phy2log
 
 
-def _by_host(
-    request: Request,
-    counts: Ints,
-    latency: tuple[LatencyModel, ...],
-    config: PolicyConfig,
-) -> Ints:
+def _by_host(request: Request, instance: Instance, config: PolicyConfig) -> Ints:
     """Deal groups of experts to hosts as DeepSeek does, then search in each host."""
     nodes = request.nodes
     ranks, slots = request.ranks // nodes, request.slots // nodes
@@ -138,10 +153,11 @@ def _by_host(
     layers = np.arange(request.num_layers)[:, None]
     for node in range(nodes):
         experts = np.array([np.unique(row) for row in dealt[:, node]])
+        here = slice(node * ranks, (node + 1) * ranks)
         part = Instance.from_arrays(
-            counts[:, layers, experts],
-            latency[node * ranks : (node + 1) * ranks],
-            slots=np.full(ranks, slots // ranks),
+            instance.counts[:, layers, experts],
+            instance.latency[here],
+            slots=request.per_rank[here],
         )
         local = _solved(part, None, config)
         new[:, node] = np.take_along_axis(experts, local, axis=1)
@@ -172,14 +188,10 @@ def _tokens_judge(request: Request) -> Judge:
 
 
 def _restrained(
-    new: Ints, request: Request, judge: Judge, config: PolicyConfig
+    new: Ints, old: Ints, ranks: int, judge: Judge, config: PolicyConfig
 ) -> Ints:
-    """Honour the move budget and the minimum gain; say what is gained."""
-    old = request.old
-    unbounded = config.move_budget is None and config.min_gain == 0.0
-    if old is None or (unbounded and not log.isEnabledFor(logging.INFO)):
-        return new
-    before, moves = judge(old), incoming(new, old, request.ranks).sum(axis=1)
+    """Honour the move budget and the minimum gain; move nothing for no gain."""
+    before, moves = judge(old), incoming(new, old, ranks).sum(axis=1)
     gain = before - judge(new)
     if config.move_budget is not None:
         chosen = within_budget(gain, moves, config.move_budget)
@@ -187,7 +199,7 @@ def _restrained(
         kept[chosen] = new[chosen]
         new, gain, moves = kept, gain[chosen], moves[chosen]
     part = float(gain.sum() / before.sum()) if before.sum() > 0 else 0.0
-    if not unbounded and (part <= 0 or part < config.min_gain):
+    if part <= 0 or part < config.min_gain:
         log.info("gemopt: placement stays, %.2f %% could be gained", 100 * part)
         return old
     log.info(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from gemopt.policies.config import PolicyConfig, config_from
+from gemopt.policies.config import config_from
 from gemopt.policies.placing import place
 from gemopt.policies.request import Request
+
+_RANKS = 4  #: of the small calls, unless profiles name their number
 
 
 def warm_up() -> None:
@@ -18,11 +22,13 @@ def warm_up() -> None:
         An option is wrong, or a profile cannot be read.
     """
     config = config_from()
-    if config.profiles:
-        config.latency(len(config.profiles))
-    loads = np.arange(1, 17, dtype=np.int64).reshape(2, 1, 8) ** 2
-    old = np.arange(12, dtype=np.int64)[None] % 8
-    bounded = PolicyConfig(move_budget=4, preset=config.preset)
-    for slots in (8, 12):
-        place(Request(loads, 1, slots, 4), PolicyConfig(preset=config.preset))
-    place(Request(loads, 1, 12, 4, old=old), bounded)
+    ranks = len(config.profiles) if len(config.profiles) > 1 else _RANKS
+    experts = 2 * ranks
+    tokens = (np.arange(2 * experts, dtype=np.int64) ** 2).reshape(2, 1, experts)
+    for rows in (1, 2):
+        loads = tokens[:rows]
+        for slots in (experts, experts + ranks):
+            old = np.arange(slots)[None] % experts
+            for budget in (None, ranks):
+                options = replace(config, move_budget=budget, min_gain=0.0)
+                place(Request(loads, 1, slots, ranks, old=old), options)

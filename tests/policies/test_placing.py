@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from gemopt.align import align
 from gemopt.check import violations
 from gemopt.evaluation import evaluate
-from gemopt.latency import affine
+from gemopt.io.profile_file import Profile, save_profile
+from gemopt.latency import TileActive, affine
 from gemopt.model import Instance, Placement
 from gemopt.policies.config import PolicyConfig
 from gemopt.policies.placing import deepseek_placement, place
@@ -144,8 +145,6 @@ def test_groups_stay_on_their_host(unequal, seed, spare):
 def test_window_counts_for_the_base(tmp_path):
     """Latency is predicted for an average step, not for the sum of the window."""
     one = profile(tmp_path, "slow")  # 10 us + 0.1 us a token
-    from gemopt.io.profile_file import Profile, save_profile
-
     flat = tmp_path / "flat.profile.json"
     latency = affine(30.0, 0.0)  # better as soon as a step brings 200 tokens
     save_profile(Profile("flat", {}, {}, {}, {}, (), (), latency), flat)
@@ -184,3 +183,35 @@ def test_request_without_layers():
     """Nothing to place is an AssertionError."""
     with pytest.raises(PolicyCallError, match="need"):
         Request(np.zeros((1, 0, 4)), 1, 4, 2)
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("budget", [None, 4])
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_loads_of_zero(unequal, rows, budget, ranks):
+    """A server that has seen no traffic: any valid placement, the old one if known."""
+    loads = np.zeros((rows, 2, 8), dtype=np.int64)
+    old = np.tile(np.arange(8), (2, 1))
+    config = PolicyConfig(profiles=unequal.profiles[:1], move_budget=budget)
+    new = place(Request(loads, 1, 8, ranks), config)
+    assert [sorted(row) for row in new.tolist()] == [list(range(8))] * 2
+    kept = place(Request(loads, 1, 8, ranks, old=old), config)
+    np.testing.assert_array_equal(kept, old)
+
+
+@settings(max_examples=10)
+@given(request=requests(rows=6), preset=st.sampled_from(["fast", "default"]))
+def test_presets_are_feasible_with_any_family(tmp_path_factory, request, preset):
+    """Every latency family and preset: gemopt's rules hold, never worse than before."""
+    folder = tmp_path_factory.mktemp("tiles")
+    latency = TileActive(12.0, 2.4, 0.7, 0.02, tile=16)
+    path = folder / "tile.profile.json"
+    save_profile(Profile("tile", {}, {}, {}, {}, (), (), latency), path)
+    config = PolicyConfig(profiles=(str(path),), preset=preset)
+    new = place(request, config)
+    local = request.slots // 4
+    instance = Instance.from_arrays(request.loads, [latency] * 4, slots=[local] * 4)
+    after = evaluate(instance, Placement(new, instance.slots)).objective
+    if request.old is not None:
+        before = Placement(request.old, instance.slots)
+        assert after <= evaluate(instance, before).objective
