@@ -1,18 +1,26 @@
-"""``gemopt generate``: synthetic routing, written as a trace."""
+"""``gemopt generate``: synthetic routing, as a trace or as a whole instance."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writable
 
+if TYPE_CHECKING:
+    from gemopt.model import Instance
+    from gemopt.routing import RoutingTrace
+    from gemopt.traffic.shapes import Shape
+
 
 def command(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Trace to write (.safetensors).")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Trace (.safetensors), or with --gpus instance."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option(help="Shape of a known model, such as Qwen3-30B-A3B.")
@@ -25,45 +33,97 @@ def command(
     family: Annotated[
         str, typer.Option(help="bursts (as the GEM paper saw), uniform or zipf.")
     ] = "bursts",
+    gpus: Annotated[
+        int | None,
+        typer.Option(help="Make an instance (.json) on so many emulated GPUs."),
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Slots of all GPUs together [default: experts].")
+    ] = None,
+    variability: Annotated[
+        str | None,
+        typer.Option(help="none, low, medium or high [default: medium]."),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> int:
     """Generate seeded synthetic traffic for a model's shape."""
     require_writable(output, "--output")
-    if output.suffix != ".safetensors":
-        raise ValueError(f"--output {output} must end in .safetensors")
-    from gemopt.io.trace_file import save_trace
-    from gemopt.routing import RoutingTrace
-    from gemopt.traffic.generate import generate
-    from gemopt.traffic.shapes import shape
+    suffix = ".safetensors" if gpus is None else ".json"
+    if output.suffix != suffix:
+        raise ValueError(f"--output {output} must end in {suffix}")
+    for option, value in (("--slots", slots), ("--variability", variability)):
+        if gpus is None and value is not None:
+            raise ValueError(f"{option} = {value} needs --gpus")
+    traffic: dict[str, Any] = {
+        "steps": steps,
+        "tokens": tokens,
+        "family": family,
+        "seed": seed,
+    }
+    sizes: dict[str, Any] = {"experts": experts, "top_k": top_k, "layers": layers}
+    made: RoutingTrace | Instance
+    if gpus is None:
+        from gemopt.io.trace_file import save_trace
 
-    known = None if model is None else shape(model)
-    sizes = {"experts": experts, "top_k": top_k, "layers": layers}
-    for name, value in sizes.items():
-        if value is None and known is None:
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} is missing; give it, or --model")
-        sizes[name] = value if value is not None else getattr(known, name)
-    counts = generate(
-        steps,
-        sizes["layers"] or 0,
-        sizes["experts"] or 0,
-        tokens=tokens,
-        top_k=sizes["top_k"] or 0,
-        family=family,
-        seed=seed,
-    )
-    ids = None if known is None or layers is not None else list(known.layer_ids)
-    facts: dict[str, object] = {"source": "gemopt generate", "model": model}
-    facts |= {"family": family, "tokens": tokens, "seed": seed}
-    trace = RoutingTrace.from_arrays(
-        counts, layer_ids=ids, name=output.name.split(".")[0], provenance=facts
-    )
-    save_trace(trace, output)
-    shown = {"output": str(output), "shape": list(counts.shape), **facts}
-    if as_json:
-        print_json(shown)
+        made = _trace(model, sizes, traffic, output)
+        save_trace(made, output)
     else:
-        steps_, layers_, experts_ = counts.shape
+        from gemopt.io.instance_file import save
+        from gemopt.traffic.emulated import emulated_instance
+
+        made = emulated_instance(
+            _shape(model, sizes),
+            gpus,
+            slots,
+            variability=variability or "medium",
+            name=output.stem,
+            **traffic,
+        )
+        save(made, output)
+    steps_, layers_, experts_ = made.counts.shape
+    facts = {"output": str(output), "shape": [steps_, layers_, experts_]}
+    if as_json:
+        print_json({**facts, "model": model, "gpus": gpus, **traffic})
+    else:
         print(f"{output}: {steps_} steps, {layers_} layers, {experts_} experts")
     return 0
+
+
+def _shape(model: str | None, sizes: dict[str, Any]) -> Shape:
+    """Shape of a known model, with the sizes that were given instead of its own."""
+    from dataclasses import replace
+
+    from gemopt.traffic.shapes import shape
+
+    if model is None:
+        raise ValueError("--model is missing; its sizes give the latency of --gpus")
+    given = {name: value for name, value in sizes.items() if value is not None}
+    return replace(shape(model), **given)
+
+
+def _trace(
+    model: str | None,
+    sizes: dict[str, Any],
+    traffic: dict[str, Any],
+    output: Path,
+) -> RoutingTrace:
+    from gemopt.routing import RoutingTrace
+    from gemopt.traffic.generate import generate
+
+    ids = None
+    if model is not None:
+        known = _shape(model, sizes)
+        sizes = {name: getattr(known, name) for name in sizes}
+        ids = list(known.layer_ids)
+    for name, value in sizes.items():
+        if value is None:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} is missing; give it, or --model")
+    source = {k: v for k, v in traffic.items() if k != "steps"}
+    return RoutingTrace.from_arrays(
+        generate(**sizes, **traffic),
+        layer_ids=ids,
+        name=output.name.split(".")[0],
+        provenance={"source": "gemopt generate", "model": model, **source},
+    )

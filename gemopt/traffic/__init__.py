@@ -3,6 +3,7 @@
 from gemopt.traffic.bursts import CONSISTENT as CONSISTENT
 from gemopt.traffic.bursts import TEMPORAL as TEMPORAL
 from gemopt.traffic.bursts import expert_kinds as expert_kinds
+from gemopt.traffic.emulated import emulated_instance as emulated_instance
 from gemopt.traffic.generate import FAMILIES as FAMILIES
 from gemopt.traffic.generate import generate as generate
 from gemopt.traffic.serving import serving_steps as serving_steps
@@ -20,6 +21,7 @@ __all__ = [
     "SHAPES",
     "TEMPORAL",
     "Shape",
+    "emulated_instance",
     "expert_kinds",
     "generate",
     "serving_steps",

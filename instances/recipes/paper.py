@@ -1,11 +1,11 @@
 """The five models of the GEM paper on 4 emulated GPUs of rising variability."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
-from gemopt.latency.variability import SPREAD, emulated_curve, emulated_speeds
 from gemopt.model import Instance
-from gemopt.traffic import generate, shape
+from gemopt.traffic import emulated_instance, shape
 
 MODELS = (
     "Mixtral-8x7B",
@@ -27,38 +27,14 @@ def recipes() -> dict[str, Callable[[], Instance]]:
 
 
 def _instance(model: str, level: str) -> Instance:
-    sizes = shape(model)
-    counts = generate(
-        STEPS,
-        sizes.layers,
-        sizes.experts,
+    instance = emulated_instance(
+        shape(model),
+        GPUS,
+        variability=level,
+        steps=STEPS,
         tokens=TOKENS,
-        top_k=sizes.top_k,
         seed=SEED,
-    )
-    speeds = emulated_speeds(GPUS, level, seed=SEED)
-    models = [
-        emulated_curve(
-            float(speed),
-            experts=sizes.experts // GPUS,
-            hidden=sizes.hidden,
-            intermediate=sizes.intermediate,
-            max_tokens=int(counts.sum(axis=2).max()),
-        )
-        for speed in speeds
-    ]
-    return Instance.from_arrays(
-        counts,
-        models,
-        layer_ids=list(sizes.layer_ids),
         name=f"paper-{model.lower()}-{level}",
-        provenance={
-            "summary": f"shape of {model}, synthetic bursts, {level} variability",
-            "routing": "gemopt.traffic.generate, family bursts, "
-            f"{TOKENS} tokens a step, seed {SEED}",
-            "hardware": f"emulated L40S-class GPUs, fastest / slowest = "
-            f"{1 + SPREAD[level]:.3f}, seed {SEED}",
-            "source": "synthetic, after the statistics of GEM (arXiv 2605.19945)",
-            "license": "Apache-2.0",
-        },
     )
+    provenance = {**instance.provenance, "license": "Apache-2.0"}
+    return replace(instance, provenance=provenance)

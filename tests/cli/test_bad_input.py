@@ -241,6 +241,8 @@ def test_options_of_build(
         (["--experts", "8"], ["--top-k is missing"]),
         (["--model", "Mixtral-8x7B", "--steps", "0"], ["steps = 0"]),
         (["--model", "Mixtral-8x7B", "--family", "odd"], ["'odd'"]),
+        (["--model", "Mixtral-8x7B", "--slots", "9"], ["--slots = 9 needs --gpus"]),
+        (["--model", "Mixtral-8x7B", "--gpus", "4"], ["must end in .json"]),
     ],
 )
 def test_options_of_generate(
@@ -250,6 +252,27 @@ def test_options_of_generate(
     out = tmp_path / "t.safetensors"
     refused(cli("generate", *arguments, "-o", out), *parts)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--experts", "8", "--gpus", "4"], ["--model is missing"]),
+        (["--model", "Mixtral-8x7B", "--gpus", "0"], ["gpus = 0"]),
+        (["--model", "Mixtral-8x7B", "--gpus", "4", "--slots", "7"], ["fewer than 8"]),
+        (
+            ["--model", "Mixtral-8x7B", "--gpus", "4", "--variability", "huge"],
+            ["variability = 'huge'", "medium"],
+        ),
+    ],
+)
+def test_options_of_generated_instances(
+    cli: Cli, tmp_path: Path, arguments: list[str], parts: list[str]
+) -> None:
+    """A wrong option of an emulated instance is named, and nothing is written."""
+    out = tmp_path / "i.json"
+    refused(cli("generate", *arguments, "--steps", "2", "-o", out), *parts)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

@@ -155,6 +155,22 @@ def test_generate_is_seeded(cli: Cli, tmp_path: Path) -> None:
     assert a == b != c
 
 
+def test_generate_makes_instances_on_emulated_gpus(cli: Cli, tmp_path: Path) -> None:
+    """With --gpus the traffic comes as an instance, with unequal GPUs and slots."""
+    out = tmp_path / "i.json"
+    made = cli(
+        *("generate", "--model", "Mixtral-8x7B", "--layers", 2, "--steps", 4),
+        *("--tokens", 64, "--gpus", 4, "--slots", 10, "--variability", "high"),
+        *("-o", out, "--json"),
+    )
+    assert made.code == 0, made.err
+    assert json.loads(made.out)["shape"] == [4, 2, 8]
+    instance = gemopt.load(out)
+    assert instance.slots.tolist() == [3, 3, 2, 2] and instance.name == "i"
+    assert len(set(instance.latency)) == 4
+    assert cli("solve", out, "-s", "lpt").code == 0
+
+
 def test_no_progress_in_a_pipe(path: Path) -> None:
     """A run whose output is no terminal shows no progress line."""
     run = subprocess.run(
