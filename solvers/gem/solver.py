@@ -57,10 +57,10 @@ class Gem:
     Ours, because the paper does not say: the thresholds of the classes; the initial
     placement takes consistent, then temporal, then other experts, the largest first,
     each to the GPU where the sum of the slowest GPU's latencies grows least; the search
-    goes round the pairs of GPUs and applies the best swap of each; a restart shakes the
-    best row by random swaps. Replicas, unequal slots and latency that depends on active
-    experts are ours too: slots beyond one per expert are filled as `lpt` does. An
-    all-to-all term in the objective is not looked at.
+    goes round the pairs of GPUs and applies the best swap of each; restarts begin in
+    turn near the best row and anywhere. Replicas, unequal slots and latency that
+    depends on active experts are ours too: slots beyond one per expert are filled as
+    `lpt` does. An all-to-all term in the objective is not looked at.
 
     One iteration is one restart of every layer. ``stats`` lists the consistent and the
     temporal experts of each layer.
