@@ -134,9 +134,10 @@ def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
         instance = replace(instance, latency=lines)
     params: dict[str, object] = {"preset": config.preset}
     start = None
-    if old is not None and bounded:
+    if old is not None and config.move_budget is not None:
         start = _feasible(old, instance)
-        params["max_moves"] = config.move_budget
+        # An even share: the first moves of a layer gain most.
+        params["max_moves"] = -(-config.move_budget // instance.num_layers)
     result = solve(instance, "search", start=start, params=params, trace=False)
     if result.placement is None:
         raise RuntimeError(f"no placement found: {result.summary()}")
