@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemopt import registry
-from gemopt.bounds import quick_bound
+from gemopt.bounds.lower_bound import effort_seconds, lower_bound
 from gemopt.check import require_feasible, violations
 from gemopt.evaluation import evaluate
 from gemopt.progress import Monitor, Observer, Trace
@@ -35,6 +35,7 @@ def solve(
     observer: Observer | None = None,
     jobs: int = 1,
     trace: bool = True,
+    bound_effort: str | float = "none",
 ) -> Result:
     """Find a placement.
 
@@ -59,6 +60,9 @@ def solve(
         Threads; the answer does not depend on it.
     trace
         Keep the improvements in ``Result.trace``.
+    bound_effort
+        Work on ``Result.lower_bound`` after the run: ``"none"`` (water-filling, some
+        ms), ``"quick"``, ``"strong"`` (up to 10 s a layer), or seconds a layer.
 
     Returns
     -------
@@ -74,6 +78,7 @@ def solve(
     """
     if seed < 0:
         raise ValueError(f"seed = {seed} must be >= 0")
+    effort_seconds(bound_effort)  # refuse a bad value before the run
     if jobs < 1:
         raise ValueError(f"jobs = {jobs} must be >= 1")
     if isinstance(solver, str):
@@ -101,7 +106,7 @@ def solve(
             monitor.bound,
             iterations=monitor.iteration,
         )
-    result = _result(instance, name, seed, start, monitor, outcome)
+    result = _result(instance, name, seed, start, monitor, outcome, bound_effort)
     monitor.observer.on_end(result)
     return result
 
@@ -113,6 +118,7 @@ def _result(
     start: Placement | None,
     monitor: Monitor,
     outcome: Outcome,
+    bound_effort: str | float,
 ) -> Result:
     """Recompute the solver's claims and settle what is known."""
     seconds = monitor.elapsed
@@ -128,7 +134,8 @@ def _result(
         before = evaluate(instance, start).objective
         if before <= objective:
             placement, objective = start, before
-    bound = max(outcome.lower_bound, quick_bound(instance))
+    proven = lower_bound(instance, bound_effort, placement=placement)
+    bound = max(outcome.lower_bound, proven.value)
     if bound > objective * (1 + PROOF_TOLERANCE):
         raise RuntimeError(f"lower bound {bound} of {name} exceeds {objective} us")
     bound = min(bound, objective)  # rounding may put a tight bound a hair above

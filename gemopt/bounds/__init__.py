@@ -1,5 +1,15 @@
-"""Proven lower bounds on the objective, cheap to strong."""
+"""Proven lower bounds on the objective, cheap to strong.
 
+| bound | valid for | idea |
+| --- | --- | --- |
+| A `water_filling` | everything | tokens flow freely to the GPUs that finish first |
+| B `counting` | no replicas | the k heaviest experts must all be somewhere |
+| C `program` | everything | who shares a GPU is a positive semidefinite matrix |
+
+C is solved by `first_order` and proven by `certificate` alone.
+"""
+
+from gemopt.bounds.lower_bound import Bound, lower_bound
 from gemopt.bounds.water_filling import water_filling_bound as quick_bound
 
-__all__ = ["quick_bound"]
+__all__ = ["Bound", "lower_bound", "quick_bound"]

@@ -201,3 +201,189 @@ def water_fill_into(
                         tables, rows[:, t], members, left, active[t], tiles[t], which
                     )
                     out[layer, t] = max(out[layer, t], bound * (1.0 - PRECISION))
+
+
+@inlined
+def cost_capacity(
+    caps: Capacities,
+    line: bool,
+    base: float,
+    per_cost: float,
+    row: int,
+    limit: float,
+    most: float,
+    whole: bool,
+) -> float:
+    """Largest total cost that fits one GPU within `limit` us; -1 if nothing does."""
+    if not line:
+        return whole_capacity(caps, row, limit, most, whole)
+    if base > limit:
+        return -1.0
+    return min(most, (limit - base) / per_cost) * (1.0 + PRECISION) + PRECISION
+
+
+@kernel
+def _holds(
+    caps: Capacities,
+    line: bool,
+    base: np.ndarray,  # [kinds]
+    per_cost: np.ndarray,  # [kinds]
+    row: np.ndarray,  # [kinds]
+    members: np.ndarray,  # [kinds]
+    slots: np.ndarray,  # [kinds]
+    lightest: np.ndarray,  # [experts + 1] cost of the i lightest experts
+    limit: float,
+    whole: bool,
+    deepest: int,  # largest number of heavy experts looked at
+) -> bool:
+    """Tell whether counting heavy experts lets `limit` pass."""
+    experts = lightest.shape[0] - 1
+    kinds = members.shape[0]
+    room = np.empty(kinds)
+    total = 0.0
+    for k in range(kinds):
+        room[k] = cost_capacity(
+            caps, line, base[k], per_cost[k], row[k], limit, lightest[experts], whole
+        )
+        if room[k] < lightest[slots[k]]:
+            return False  # not even the lightest experts fit
+        total += members[k] * room[k]
+    if total < lightest[experts] * (1.0 - PRECISION):
+        return False
+    for heavy in range(deepest, 0, -1):
+        first = experts - heavy  # the heavy ones are first..experts-1 by weight
+        count = 0
+        for k in range(kinds):
+            low, high = 0, min(slots[k], heavy)
+            while low < high:  # the more heavy experts, the larger the sum
+                middle = (low + high + 1) // 2
+                least = lightest[first + middle] - lightest[first]
+                least += lightest[min(slots[k] - middle, first)]
+                fits = slots[k] - middle <= first and least <= room[k]
+                # Too few light experts exist: it must hold more heavy ones.
+                if fits or slots[k] - middle > first:
+                    low = middle
+                else:
+                    high = middle - 1
+            count += members[k] * low
+        if count < heavy:
+            return False
+    return True
+
+
+@kernel
+def count_heavy_into(
+    caps: Capacities,
+    line: np.ndarray,  # [steps] bool
+    base: np.ndarray,  # [kinds, steps]
+    per_cost: np.ndarray,  # [kinds, steps]
+    rows: np.ndarray,  # [kinds, steps]
+    members: np.ndarray,  # [kinds]
+    slots: np.ndarray,  # [kinds]
+    cost: np.ndarray,  # [steps, experts]
+    whole: bool,
+    bound: np.ndarray,  # [steps] us, a valid bound; raised in place
+) -> None:
+    """Raise the bound of each step by counting where its heavy experts can go."""
+    steps, experts = cost.shape
+    deepest = min(experts, 4 * members.sum())
+    lightest = np.zeros(experts + 1)
+    for t in range(steps):
+        lightest[1:] = np.cumsum(np.sort(cost[t]))
+        low = bound[t]
+        args = (base[:, t], per_cost[:, t], rows[:, t])
+        if _holds(
+            caps, line[t], args[0], args[1], args[2], members, slots, lightest,
+            low * (1.0 + PRECISION), whole, deepest,
+        ):  # fmt: skip
+            continue
+        step = 0.01 * low + 1e-3
+        high = low + step
+        while not _holds(
+            caps, line[t], args[0], args[1], args[2], members, slots, lightest, high,
+            whole, deepest,
+        ):  # fmt: skip
+            low, step = high, 2.0 * step
+            high = low + step
+        while high - low > 10.0 * PRECISION * high:
+            middle = 0.5 * (low + high)
+            if _holds(
+                caps, line[t], args[0], args[1], args[2], members, slots, lightest,
+                middle, whole, deepest,
+            ):  # fmt: skip
+                high = middle
+            else:
+                low = middle
+        bound[t] = low
+
+
+@kernel
+def line_into(
+    caps: Capacities,
+    row: int,
+    bound: float,
+    working: float,
+    most: float,
+    out: np.ndarray,  # [2] capacity at `bound`, capacity gained per us; written
+) -> None:
+    """Write a line above the capacity of a GPU for every time from `bound` on.
+
+    The edge at `working` us of the convex lower hull of max(latency, bound).
+    """
+    best = np.inf
+    for c in range(caps.row_curve[row], caps.row_curve[row + 1]):
+        x0 = whole_capacity(caps, row, bound, most, False)
+        x0 = max(x0, 0.0)
+        hull_x = [x0]
+        hull_y = [bound]
+        for i in range(caps.curve_piece[c], caps.curve_piece[c + 1]):
+            if caps.end[i] <= x0 or caps.begin[i] >= most:
+                continue
+            for end in range(2):
+                x = min(caps.end[i], most) if end else max(caps.begin[i], x0)
+                y = max(bound, caps.intercept[i] + caps.slope[i] * x)
+                while len(hull_x) > 1 and (y - hull_y[-2]) * (
+                    hull_x[-1] - hull_x[-2]
+                ) <= (hull_y[-1] - hull_y[-2]) * (x - hull_x[-2]):
+                    hull_x.pop()
+                    hull_y.pop()
+                if x > hull_x[-1]:
+                    hull_x.append(x)
+                    hull_y.append(y)
+                elif y < hull_y[-1]:
+                    hull_y[-1] = y
+        edge = 1
+        while edge < len(hull_x) - 1 and hull_y[edge] < working:
+            edge += 1
+        if len(hull_x) == 1 or hull_y[edge] <= hull_y[edge - 1]:
+            continue
+        rate = (hull_x[edge] - hull_x[edge - 1]) / (hull_y[edge] - hull_y[edge - 1])
+        start = hull_x[edge] - rate * (hull_y[edge] - bound)
+        if start + rate * (working - bound) < best:
+            best = start + rate * (working - bound)
+            out[0], out[1] = start * (1.0 + PRECISION) + PRECISION, rate
+    if best == np.inf:
+        out[0], out[1] = most, 0.0
+
+
+@kernel
+def excess_into(values: np.ndarray, mass: float, out: np.ndarray) -> None:
+    """Write ``max(v - h, 0)`` of each row; h >= 0 least with a sum of at most `mass`.
+
+    Newton's method from the left on the convex, falling function of h.
+    """
+    rows, columns = values.shape
+    for t in range(rows):
+        level = 0.0
+        for _ in range(columns + 1):  # each pass drops entries or is the last
+            total, count = 0.0, 0
+            for i in range(columns):
+                if values[t, i] > level:
+                    total += values[t, i] - level
+                    count += 1
+            if total <= mass * (1.0 + 1e-12):
+                break
+            level += (total - mass) / count
+        for i in range(columns):
+            v = values[t, i] - level
+            out[t, i] = v if v > 0.0 else 0.0

@@ -1,0 +1,220 @@
+"""First-order solver of bound C: ADMM on the semidefinite program.
+
+Three copies of M carry one constraint each: P is positive semidefinite, Q keeps the
+limits of single entries, Y = M F' the steps. M itself keeps the equations; its update
+is exact in the eigenbasis of F'F, so one iteration costs one eigen-decomposition and a
+few matrix products. Multipliers of P and Y are dual feasible at every iteration, which
+is why the certificate is close from early on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemopt.bounds.certificate import Certificate, certified
+from gemopt.bounds.minorant import Floats
+from gemopt.bounds.program import Program
+
+_RHO = 10.0  #: step of the entries and of the semidefinite copy
+_RHO_ROWS = 0.1  #: step of the rows
+_RELAX = 1.6  #: over-relaxation
+_CHECK_GROWTH = 1.2  #: certify every 1.2 times as many iterations
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The best bound found, in us, and the dual point that proves it."""
+
+    value: float
+    certificate: Certificate | None
+    iterations: int
+
+
+def solve(
+    p: Program,
+    start: Floats,
+    *,
+    seconds: float,
+    iterations: int,
+    target: float = np.inf,
+    stop: Callable[[], bool] = lambda: False,
+) -> Solved:
+    """Raise the bound of `p` until the time or the iterations run out.
+
+    Parameters
+    ----------
+    p
+        The program.
+    start
+        M of a placement, ``[n, n]``; the better, the sooner the bound is good.
+    seconds, iterations
+        Limits.
+    target
+        Objective of the best placement, us: nothing above it can be proven.
+    stop
+        Polled at every iteration.
+    """
+    began = time.perf_counter()
+    state = _State(p, start)
+    best = Solved(p.constant, None, 0)
+    due, last, stalled = 8, 0.0, 0
+    for iteration in range(1, iterations + 1):
+        state.iterate()
+        late = time.perf_counter() - began > seconds or stop()
+        if iteration < due and iteration < iterations and not late:
+            continue
+        due = max(iteration + 1, int(iteration * _CHECK_GROWTH))
+        dual = state.dual()
+        value = certified(p, dual)
+        if value > best.value:
+            best = Solved(value, dual, iteration)
+        stalled = stalled + 1 if abs(value - last) < 1e-8 * abs(value) else 0
+        last = value
+        if late or stalled >= 3 or best.value >= target * (1 - 1e-9):
+            break
+    return Solved(best.value, best.certificate, iteration)
+
+
+class _State:
+    """Copies of M and their scaled multipliers."""
+
+    def __init__(self, p: Program, start: Floats) -> None:
+        self.p = p
+        n = p.size
+        left, right = p.equal_left, p.equal_right
+        # M left is fixed, so moving F along it only shifts every row of a step.
+        along = p.rows @ left
+        rows = p.rows - along @ left.T
+        kappa = p.kappa[:, None] - along @ right.T  # [steps, n]
+        self.scale = max(float(np.sqrt((rows**2).mean())), 1e-12)
+        self.rows, self.kappa = rows / self.scale, kappa / self.scale
+        self.mass = p.weights / p.weights.mean()
+        self.unit = float(p.weights.mean())
+        gram = (self.rows * self.mass[:, None]).T @ self.rows
+        gram += np.outer(p.box, p.box) * self._box_weight(gram, p.box)
+        k = left.shape[1]
+        # Made negative along `left`, so that these directions come first.
+        lifted = gram - (1 + np.trace(gram)) * left @ left.T
+        basis = np.linalg.eigh(lifted)[1]
+        basis[:, :k] = left
+        self.k, self.basis = k, basis
+        values = np.maximum((basis * (gram @ basis)).sum(axis=0), 0.0)
+        values[:k] = 0.0
+        self.divisor = 2 * _RHO + 0.5 * _RHO_ROWS * (values[:, None] + values)
+        self.fixed = basis.T @ right  # of M in the basis, columns of `left`
+        self.m, self.psd, self.entries = start.copy(), start.copy(), start.copy()
+        self.y = self.rows @ start
+        self.y_box = start @ p.box
+        self.u_psd, self.u_entries = np.zeros((n, n)), np.zeros((n, n))
+        self.u_y, self.u_box = self._first_weights(), np.zeros(n)
+
+    def _box_weight(self, gram: Floats, box: Floats) -> float:
+        """Weight of the row-sum limits against the steps in the M update."""
+        size = float(box @ box)
+        self.box_weight = 0.0 if size == 0 else 3.0 * float(np.trace(gram)) / size
+        self.box_weight = min(self.box_weight, 1e6)
+        return self.box_weight
+
+    def _first_weights(self) -> Floats:
+        excess = self.y - self.kappa
+        worst = excess.max(axis=1, keepdims=True)
+        tied = (excess >= worst - 1e-9) & (worst > 0)
+        return tied / np.maximum(tied.sum(axis=1, keepdims=True), 1) / _RHO_ROWS
+
+    def iterate(self) -> None:
+        """One iteration: M, then its three copies."""
+        p, k = self.p, self.k
+        rows = (self.y - self.u_y) * self.mass[:, None]
+        pull = rows.T @ self.rows
+        if p.replicas:
+            pull += self.box_weight * np.outer(self.y_box - self.u_box, p.box)
+        total = self.psd - self.u_psd + self.entries - self.u_entries
+        total = _RHO * total + 0.5 * _RHO_ROWS * (pull + pull.T)
+        inner = self.basis.T @ total @ self.basis / self.divisor
+        if k:
+            inner[:, :k] = self.fixed
+            inner[:k, :] = self.fixed.T
+        self.m = self.basis @ inner @ self.basis.T
+        ahead = _RELAX * self.m
+        moved = ahead + (1 - _RELAX) * self.psd + self.u_psd
+        self.u_psd = negative_part(moved - p.shift)
+        self.psd = moved - self.u_psd
+        moved = ahead + (1 - _RELAX) * self.entries + self.u_entries
+        self.entries = project_entries(p, moved)
+        self.u_entries = moved - self.entries
+        moved = _RELAX * (self.rows @ self.m) + (1 - _RELAX) * self.y + self.u_y
+        self.u_y = excess_over(moved - self.kappa, 1 / _RHO_ROWS)
+        self.y = moved - self.u_y
+        if p.replicas:
+            moved = _RELAX * (self.m @ p.box) + (1 - _RELAX) * self.y_box + self.u_box
+            self.y_box = np.clip(moved, p.low, p.high)
+            self.u_box = moved - self.y_box
+
+    def dual(self) -> Certificate:
+        """The dual point of this iteration, in the program's units."""
+        p = self.p
+        unit = self.scale * self.unit
+        w = _RHO_ROWS * self.u_y * self.mass[:, None] * self.unit
+        s = -_RHO * self.u_psd * unit
+        box = _RHO_ROWS * self.box_weight * self.u_box * unit
+        rest = w.T @ p.rows + np.outer(box, p.box)
+        rest = 0.5 * (rest + rest.T) - s + _RHO * self.u_entries * unit
+        a = rest @ p.equal_left  # what the equations have to cancel
+        equal = 2 * a - p.equal_left @ (p.equal_left.T @ a)
+        return Certificate(w, equal, box, s)
+
+
+def negative_part(a: Floats) -> Floats:
+    """Sum of the negative eigenvalues' parts of a symmetric matrix."""
+    values, vectors = np.linalg.eigh(a)
+    low = vectors[:, values < 0]
+    return np.asarray((low * values[values < 0]) @ low.T)
+
+
+def project_entries(p: Program, a: Floats) -> Floats:
+    """Nearest matrix that keeps the limits of single entries."""
+    n = p.experts
+    q = np.clip(a, 0.0, 1.0)
+    if p.replicas:
+        on = np.arange(n)
+        q[on, on] = _project_diagonal(np.diag(a)[:n], p.gpus, float(p.slots.sum()))
+    else:
+        np.fill_diagonal(q, 1.0)
+    q[n:, n:] = np.eye(p.size - n)
+    return q
+
+
+def _project_diagonal(v: Floats, gpus: int, slots: float) -> Floats:
+    """Nearest x in [1/G, 1] with ``sum 1/x <= slots``, by bisection on its price."""
+
+    def at(price: float) -> Floats:
+        x = np.clip(v, 1 / gpus, 1.0)
+        for _ in range(12):  # Newton on x - v = price / x**2, from above the root
+            x = np.clip(x - (x - v - price / x**2) / (1 + 2 * price / x**3), 0.01, 2)
+        return np.clip(x, 1 / gpus, 1.0)
+
+    x = np.clip(v, 1 / gpus, 1.0)
+    if (1 / x).sum() <= slots:
+        return x
+    low, high = 0.0, 1.0
+    for _ in range(25):
+        middle = 0.5 * (low + high)
+        if (1 / at(middle)).sum() > slots:
+            low = middle
+        else:
+            high = middle
+    return at(high)
+
+
+def excess_over(v: Floats, mass: float) -> Floats:
+    """Rows of ``max(v - h, 0)``, the level h >= 0 of each row being the least that
+    leaves a sum of at most `mass`."""
+    from gemopt.bounds.kernels import excess_into
+
+    out = np.empty_like(v)
+    excess_into(v, mass, out)
+    return out

@@ -1,0 +1,167 @@
+"""The largest valid lower bound for the time that one is willing to spend."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemopt.bounds.certificate import Certificate
+from gemopt.bounds.counting import count_heavy
+from gemopt.bounds.minorant import Floats, minorant
+from gemopt.bounds.program import Program, program
+from gemopt.bounds.water_filling import water_filling
+from gemopt.model import Instance, Placement
+
+#: Seconds a layer may take at each named effort; "quick" stops after counting.
+EFFORTS = {"none": 0.0, "quick": 0.0, "strong": 10.0}
+_ENDLESS = 10**9
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A proven lower bound on the objective of an instance.
+
+    Attributes
+    ----------
+    value
+        Sum of `per_layer`, us.
+    per_layer
+        Bound of each layer, us ``[layers]``.
+    kind
+        Which bound won in each layer: "water filling", "counting" or "co-location".
+    certificates
+        For "co-location", the dual point that proves it; None otherwise.
+    """
+
+    value: float
+    per_layer: Floats
+    kind: tuple[str, ...]
+    certificates: tuple[Certificate | None, ...]
+
+
+def lower_bound(
+    instance: Instance,
+    effort: str | float = "quick",
+    *,
+    placement: Placement | None = None,
+    time_limit: float | None = None,
+    iterations: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Bound:
+    """Bound the objective from below.
+
+    Parameters
+    ----------
+    instance
+        The problem. Communication only adds to the objective, so it is left out.
+    effort
+        ``"none"`` (water-filling), ``"quick"`` (and counting heavy experts, without
+        replicas), ``"strong"`` (and the co-location bound, 10 s a layer), or the
+        seconds that each layer's co-location bound may take.
+    placement
+        A good placement: the co-location bound starts from it.
+    time_limit
+        Seconds for all layers together, shared out evenly.
+    iterations
+        Largest number of first-order iterations a layer; with it and
+        ``effort=math.inf`` the bound does not depend on the machine's speed.
+    stop
+        Polled; True ends the work with the bound so far.
+
+    Raises
+    ------
+    ValueError
+        An effort that is neither known nor a number of seconds >= 0.
+    """
+    seconds = effort_seconds(effort)
+    began = time.perf_counter()
+    layers = instance.num_layers
+    one_step = water_filling(instance)
+    values, kinds, duals = [], [], []
+    for layer in range(layers):
+        bound = one_step[layer]
+        kind, dual = "water filling", None
+        if effort != "none" and instance.num_slots == instance.num_experts:
+            raised = count_heavy(minorant(instance, layer), bound)
+            if raised @ instance.weights > bound @ instance.weights:
+                bound, kind = raised, "counting"
+        value = float(bound @ instance.weights)
+        share = seconds
+        if time_limit is not None:
+            left = time_limit - (time.perf_counter() - began)
+            share = min(share, left / (layers - layer))
+        if share > 0 and instance.num_gpus > 1 and not stop():
+            better = _co_location(
+                instance, layer, bound, placement, share, iterations, stop
+            )
+            if better[0] > value:
+                value, dual, kind = *better, "co-location"
+        values.append(value)
+        kinds.append(kind)
+        duals.append(dual)
+    total = float(np.sum(values))
+    return Bound(total, np.array(values), tuple(kinds), tuple(duals))
+
+
+def effort_seconds(effort: str | float) -> float:
+    """Seconds a layer that an effort allows for the co-location bound."""
+    if isinstance(effort, str):
+        if effort not in EFFORTS:
+            known = ", ".join(EFFORTS)
+            raise ValueError(f"effort {effort!r} must be {known} or seconds a layer")
+        return EFFORTS[effort]
+    if not effort >= 0 or isinstance(effort, bool):
+        raise ValueError(f"effort = {effort} must be a number of seconds >= 0")
+    return float(effort)
+
+
+def layer_program(
+    instance: Instance, layer: int, bound: Floats, working: Floats
+) -> Program:
+    """Build the co-location program of one layer; see `gemopt.bounds.program`."""
+    return program(minorant(instance, layer), bound, working, instance.weights)
+
+
+def _co_location(
+    instance: Instance,
+    layer: int,
+    bound: Floats,
+    placement: Placement | None,
+    seconds: float,
+    iterations: int | None,
+    stop: Callable[[], bool],
+) -> tuple[float, Certificate | None]:
+    from gemopt.bounds.first_order import solve
+
+    working, shares, target = 1.05 * bound, _even(instance), math.inf
+    if placement is not None:
+        from gemopt.evaluation import evaluate
+
+        one = Placement(placement.phy2log[layer : layer + 1], placement.slots)
+        cost = evaluate(instance.layer(layer), one)
+        working = cost.per_step[:, 0]
+        target = cost.objective
+        row = one.phy2log[0]
+        shares = np.zeros_like(shares)
+        copies = np.bincount(row, minlength=len(shares))
+        np.add.at(shares, (row, instance.slot2gpu), 1 / copies[row])
+    p = layer_program(instance, layer, bound, working)
+    solved = solve(
+        p,
+        p.matrix(shares),
+        seconds=seconds,
+        iterations=_ENDLESS if iterations is None else iterations,
+        target=target,
+        stop=stop,
+    )
+    return solved.value, solved.certificate
+
+
+def _even(instance: Instance) -> Floats:
+    """Every expert spread over all GPUs by their slots."""
+    part = instance.slots / instance.num_slots
+    return np.tile(part, (instance.num_experts, 1))
