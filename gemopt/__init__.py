@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gemopt.check import violations as violations
     from gemopt.comm import Communication as Communication
     from gemopt.comm import TokenRouting as TokenRouting
+    from gemopt.engines.huggingface.recorder import record as record
     from gemopt.evaluation import Evaluation as Evaluation
     from gemopt.evaluation import evaluate as evaluate
     from gemopt.front_door import solve as solve
@@ -70,6 +71,7 @@ _HOMES = {
     "load_placement": "io.placement_file",
     "load_profile": "io.profile_file",
     "load_trace": "io.trace_file",
+    "record": "engines.huggingface.recorder",
     "save": "io.instance_file",
     "save_placement": "io.placement_file",
     "save_profile": "io.profile_file",

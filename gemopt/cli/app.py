@@ -1,92 +1,75 @@
-"""The table of commands, and what every command does with errors."""
+"""All commands, and what becomes of their errors."""
 
-import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 import typer
 
-from gemopt.cli.common import FOUND, INTERRUPTED, USAGE, error_line
-
-_SOLVE, _DATA, _ABOUT = "Solve and judge", "Make and move data", "Look around"
-
-#: Name, "module:function" below `gemopt.cli`, and panel of every command.
-COMMANDS = (
-    ("solve", "solve:solve", _SOLVE),
-    ("check", "check:check", _SOLVE),
-    ("compare", "compare:compare", _SOLVE),
-    ("solvers", "solvers:solvers", _ABOUT),
-    ("instances", "instances:instances", _ABOUT),
-    ("show-versions", "versions:show_versions", _ABOUT),
+from gemopt.cli import (
+    apply,
+    build,
+    check,
+    compare,
+    export,
+    generate,
+    graph,
+    import_,
+    instances,
+    solve,
+    solvers,
+    versions,
 )
 
-# typer exports only this subclass of the error for wrong use.
-_UsageError = typer.BadParameter.__bases__[0]
+app = typer.Typer(
+    name="gemopt",
+    help="Decides which GPU holds which expert of a Mixture-of-Experts model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("solve")(solve.command)
+app.command("check")(check.command)
+app.command("compare")(compare.command)
+app.command("apply")(apply.command)
+app.command("build")(build.command)
+app.command("generate")(generate.command)
+app.command("import")(import_.command)
+app.command("export")(export.command)
+app.command("graph")(graph.command)
+app.command("solvers")(solvers.command)
+app.command("instances")(instances.command)
+app.command("show-versions")(versions.command)
 
 
-def build_app() -> typer.Typer:
-    """Make the application; command files import what is heavy when they run."""
-    app = typer.Typer(
-        name="gemopt",
-        help="Which GPU holds which expert of a Mixture-of-Experts model, "
-        "from measured latency and real routing.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_root)
-    for name, target, panel in COMMANDS:
-        module, _, function = target.partition(":")
-        command = getattr(import_module(f"gemopt.cli.{module}"), function)
-        app.command(name, rich_help_panel=panel)(command)
-    return app
-
-
-def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version."),
-) -> None:
-    """Handle options that stand before any command."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv
-        Arguments without the program's name; None means ``sys.argv``.
-
-    Returns
-    -------
-    int
-        0 done; 1 infeasible or nothing found; 2 wrong use or bad input, with one line
-        on the error stream; 130 interrupted, after writing the best so far.
-    """
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; return its exit code. Errors become one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments == ["--version"]:
-        from gemopt import __version__
-
-        print(f"gemopt {__version__}")
-        return FOUND
     try:
-        code = build_app()(arguments, prog_name="gemopt", standalone_mode=False)
-    except typer.Exit as stop:
-        return stop.exit_code
-    except _UsageError as error:
-        # Without arguments typer has printed the help already.
-        message = error.format_message()  # type: ignore[attr-defined]
-        if message:
-            print(f"gemopt: {message}", file=sys.stderr)
-        return USAGE
+        code = app(args=arguments, prog_name="gemopt", standalone_mode=False)
+        return int(code or 0)
+    except typer.Exit as end:
+        return end.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("gemopt: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FOUND
+        return 0
     except (ValueError, OSError) as error:
-        print(f"gemopt: {error_line(error)}", file=sys.stderr)
-        return USAGE
-    return code if isinstance(code, int) else FOUND
+        print(f"gemopt: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"gemopt: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _one_line(error: Exception) -> str:
+    if hasattr(error, "format_message"):
+        text = str(error.format_message()) or "missing command; see gemopt --help"
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = str(error)
+    return " ".join(text.split())

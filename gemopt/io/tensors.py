@@ -48,8 +48,15 @@ def tensor_bytes(
     """Serialise tensors and a header of ours, the same bytes every time."""
     from safetensors.numpy import save
 
+    return bytes(save(tensors, metadata=header_text(format_name, version, header)))
+
+
+def header_text(
+    format_name: str, version: int, header: dict[str, Any]
+) -> dict[str, str]:
+    """Metadata of a safetensors file of ours."""
     text = compact({"format": format_name, "version": version, **header})
-    return bytes(save(tensors, metadata={_HEADER_KEY: text}))
+    return {_HEADER_KEY: text}
 
 
 def read_tensors(

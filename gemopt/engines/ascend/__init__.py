@@ -1,0 +1,1 @@
+"""vllm-ascend: load views, and JSON expert maps."""

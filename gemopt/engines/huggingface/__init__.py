@@ -1,0 +1,1 @@
+"""Hugging Face transformers: recording what a model's routers choose."""

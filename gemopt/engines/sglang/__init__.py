@@ -1,0 +1,1 @@
+"""SGLang: recorder dumps, and ``--init-expert-location`` files."""

@@ -1,0 +1,1 @@
+"""TensorRT-LLM: statistics folders, and load balancer YAML."""

@@ -1,0 +1,1 @@
+"""vLLM: load windows, and JSON expert maps (proposed upstream)."""
