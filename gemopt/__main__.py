@@ -1,6 +1,8 @@
 """``python -m gemopt``."""
 
+import sys
+
 from gemopt.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

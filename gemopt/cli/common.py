@@ -1,9 +1,12 @@
-"""What commands share: exit codes, options, and one-line errors."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
 import json
-import re
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,106 +15,139 @@ import typer
 if TYPE_CHECKING:
     from gemopt.model import Instance
 
-FOUND, NONE_FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
-#: Seconds of a run when neither a time nor an iteration limit is given.
-DEFAULT_SECONDS = 10.0
-
-InstanceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="INSTANCE", help="Instance file, or a name from `gemopt instances`."
-    ),
+InstanceArg = Annotated[
+    str, typer.Argument(help="Instance file, or a name from the instances folder.")
 ]
 InstancesOption = Annotated[
     Path | None,
-    typer.Option(
-        "--instances",
-        help="Folder for instance names [default: $GEMOPT_INSTANCES or ./instances].",
-        show_default=False,
-    ),
+    typer.Option("--instances", help="Folder of instances [default: ./instances]."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Accept a placement made for another instance.")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", help="Threads; the answer does not change.")
 ]
-TimeLimitOption = Annotated[
-    float | None,
-    typer.Option(
-        "--time-limit",
-        min=0.0,
-        help=f"Seconds [default: {DEFAULT_SECONDS:.0f} without --iterations].",
-        show_default=False,
-    ),
+TimeOption = Annotated[
+    float | None, typer.Option("--time-limit", help="Stop after this many seconds.")
 ]
 IterationsOption = Annotated[
-    int | None,
-    typer.Option("--iterations", min=0, help="Iterations; then every machine agrees."),
+    int | None, typer.Option("--iterations", help="Stop after this many iterations.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of randomness.")]
-JobsOption = Annotated[
-    int, typer.Option("--jobs", min=1, help="Threads; the answer is the same.")
+UnseenOption = Annotated[
+    float | None,
+    typer.Option(
+        "--unseen",
+        help="Share of the steps, at the end, that the solver does not see.",
+    ),
 ]
 ParamOption = Annotated[
     list[str] | None,
-    typer.Option("--param", metavar="KEY=VALUE", help="Option of the solver."),
+    typer.Option("--param", "-p", metavar="KEY=VALUE", help="Option of the solver."),
 ]
 
 
-def seconds(time_limit: float | None, iterations: int | None) -> float | None:
-    """Time limit of a run: the given one, or the default when nothing limits it."""
-    if time_limit is None and iterations is None:
-        return DEFAULT_SECONDS
-    return time_limit
-
-
-def parameters(pairs: list[str] | None, preset: str | None = None) -> dict[str, Any]:
-    """Turn ``KEY=VALUE`` texts into params; values are JSON or else plain text.
+def split(instance: Instance, unseen: float | None) -> tuple[Instance, Instance | None]:
+    """Split by time into what the solver sees and what it does not.
 
     Raises
     ------
     ValueError
-        A text without ``=`` or a key given twice.
+        The share is not between 0 and 1, or leaves a part empty.
     """
-    found: dict[str, Any] = {} if preset is None else {"preset": preset}
-    for pair in pairs or []:
+    if unseen is None:
+        return instance, None
+    if not 0.0 < unseen < 1.0:
+        raise ValueError(f"--unseen = {unseen} must be between 0 and 1")
+    return instance.split(1.0 - unseen)
+
+
+def parse_params(pairs: Iterable[str] | None) -> dict[str, Any]:
+    """Turn ``key=value`` texts into options; values are JSON where they parse.
+
+    Raises
+    ------
+    ValueError
+        A text without ``=``.
+    """
+    params: dict[str, Any] = {}
+    for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise ValueError(f"--param {pair!r} must be KEY=VALUE")
-        if key in found:
-            raise ValueError(f"--param {key!r} is given twice")
+            raise ValueError(f"--param {pair!r} must look like key=value")
         try:
-            found[key] = json.loads(text)
+            params[key.strip()] = json.loads(text)
         except json.JSONDecodeError:
-            found[key] = text
-    return found
+            params[key.strip()] = text
+    return params
 
 
-def split_unseen(
-    instance: Instance, fraction: float | None
-) -> tuple[Instance, Instance | None]:
-    """Split by time; `fraction` of the steps are unseen, none for 0 or None.
+def require_writable(path: Path | None, option: str) -> None:
+    """Refuse an output that cannot be written before any work is done.
 
     Raises
     ------
     ValueError
-        `fraction` is outside 0..1, or a part would hold no step.
+        The folder is missing or not writable, or the path is a folder.
     """
-    if not fraction:
-        return instance, None
-    if not 0 < fraction < 1:
-        raise ValueError(f"--unseen = {fraction} must be between 0 and 1")
-    try:
-        return instance.split(1 - fraction)
-    except ValueError:
-        raise ValueError(
-            f"--unseen = {fraction} of {instance.num_steps} steps leaves a part empty"
-        ) from None
+    if path is None:
+        return
+    folder = path.parent
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; give a file")
+    if not folder.is_dir():
+        raise ValueError(f"{option} {path}: folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{option} {path}: folder {folder} is not writable")
 
 
-def error_line(error: Exception) -> str:
-    """Say in one line what is wrong, naming the file where there is one."""
-    if isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
-    else:
-        text = str(error) or type(error).__name__
-    return re.sub(r"\s+", " ", text)
+def print_json(value: Any) -> None:
+    """Print `value` as JSON; NaN and infinite numbers become null."""
+    print(json.dumps(finite(value), indent=2, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Copy nested values with numbers that JSON does not know turned into None."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: styled on a terminal, plain aligned columns in a pipe.
+
+    The first column is aligned left, the others right.
+    """
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*header[:1])
+        for title in header[1:]:
+            table.add_column(title, justify="right")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def percent(ratio: float) -> str:
+    """Format a ratio as a percentage with a sign, or a dash when unknown."""
+    return f"{100 * ratio:+.2f} %" if math.isfinite(ratio) else "-"
+
+
+def microseconds(value: float) -> str:
+    """Format us with six digits, or a dash when unknown."""
+    return f"{value:.6g}" if math.isfinite(value) else "-"
