@@ -121,7 +121,7 @@ def place_windowed(
     room = np.zeros(gpus + 1, dtype=np.int64)
     room_into(slots, room)
     phy2log = np.empty((layers, int(slots.sum())), dtype=np.int64)
-    looks = preset.looks(preset.window_work, gpus, phy2log.shape[1], count)
+    looks = preset.window_looks(gpus, phy2log.shape[1], count)
     _place_all(
         state, windows, base, scale, room, preset.z[0], preset.sweeps, looks,
         preset.tries, phy2log,

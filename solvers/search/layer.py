@@ -13,7 +13,7 @@ from solvers.search.build import coarse_state, fine_state
 from solvers.search.construct import BLUR, LEAST, deal_copies, place_windows
 from solvers.search.counts import room_into
 from solvers.search.descent import descend, mark_all
-from solvers.search.fold import fold
+from solvers.search.fold import Fold, fold
 from solvers.search.latency import refresh_all
 from solvers.search.moments import moments_into
 from solvers.search.presets import Preset
@@ -40,8 +40,15 @@ class LayerSearch:
         Its objective in us, good to about 1e-6.
     """
 
-    def __init__(self, instance: Instance, layer: int, preset: Preset) -> None:
-        folded = fold(instance, layer)
+    def __init__(
+        self,
+        instance: Instance,
+        layer: int,
+        preset: Preset,
+        folded: Fold | None = None,
+    ) -> None:
+        if folded is None:
+            folded = fold(instance, layer)
         self.base, self.scale, self.mix = surrogate_lines(instance, layer, folded)
         self.preset = preset
         self.fine = fine_state(instance, layer, folded, self.scale, self.mix)
@@ -79,7 +86,7 @@ class LayerSearch:
             np.empty((count, experts), dtype=np.float32),
             np.empty((gpus, experts), dtype=np.float32),
             self.preset.sweeps,
-            self.preset.looks(self.preset.window_work, gpus, len(self.best), count),
+            self.preset.window_looks(gpus, len(self.best), count),
             self.preset.tries,
         )  # fmt: skip
         adopt(fine, coarse.phy2log)

@@ -23,10 +23,9 @@ class Preset:
     window_work, step_work
         Nanoseconds, roughly, for the descent on windows and that on all steps.
     proposals
-        Proposals of annealing in a round where a layer is large.
-    small
-        Work of annealing in a round where a layer is small: proposals are as many as
-        this over (steps + 16), if that is more.
+        Least proposals of a round of annealing.
+    anneal_work
+        Proposals of a round times slots times steps, where that gives more.
     rounds
         Rounds of annealing, each from the best placement so far.
     hot, cold
@@ -39,7 +38,7 @@ class Preset:
     window_work: float
     step_work: float
     proposals: int = 0
-    small: float = 0.0
+    anneal_work: float = 0.0
     rounds: int = 0
     hot: float = 0.05
     cold: float = 0.004
@@ -50,15 +49,31 @@ class Preset:
         each = 300.0 + held * held + (held / 4 + 1.0 + gpus / 16) * steps
         return int(work / each)
 
+    def window_looks(self, gpus: int, slots: int, windows: int) -> int:
+        """The same on windows; more where a GPU holds few experts.
+
+        There a single expert makes the maximum, which sums of squares do not see.
+        """
+        few = max(1.0, FEW / (slots / gpus)) ** 4
+        return self.looks(self.window_work * few, gpus, slots, windows)
+
+    def proposals_a_round(self, slots: int, steps: int) -> int:
+        """Proposals of a round of annealing of one layer; 0 if too few to matter."""
+        scaled = int(self.anneal_work / (slots * (steps + 16)))
+        return max(self.proposals, scaled if scaled >= LEAST_PROPOSALS else 0)
+
+
+FEW = 8.0  #: experts on a GPU below which windows are searched harder
+LEAST_PROPOSALS = 1000
 
 PRESETS = {
-    "fast": Preset(z=(8.0,), sweeps=2, tries=4, window_work=1e5, step_work=3e5),
+    "fast": Preset(z=(8.0,), sweeps=2, tries=4, window_work=8e4, step_work=3e5),
     "default": Preset(
-        z=(4.0, 8.0, 16.0), sweeps=3, tries=4, window_work=3e5, step_work=5e6,
-        small=2e6, rounds=4,
+        z=(4.0, 12.0), sweeps=2, tries=4, window_work=1e5, step_work=1.2e6,
+        anneal_work=1e7, rounds=4,
     ),
     "best": Preset(
         z=(4.0, 8.0, 16.0), sweeps=20, tries=8, window_work=1e7, step_work=1e8,
-        proposals=60_000, small=2e7, rounds=5,
+        proposals=25_000, anneal_work=1e8, rounds=5,
     ),
 }  # fmt: skip

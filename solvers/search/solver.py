@@ -16,7 +16,7 @@ from gemopt.stop import StopReason
 from solvers.joint import joint_descent
 from solvers.layers import BestRows, layer_rng, run_rounds
 from solvers.search.engine import place_loads
-from solvers.search.fold import line_of
+from solvers.search.fold import fold, line_of
 from solvers.search.layer import LayerSearch
 from solvers.search.limits import MoveLimits
 from solvers.search.presets import PRESETS, Preset
@@ -141,10 +141,16 @@ class _Run:
         if limits is not None:
             self.best = BestRows.of(instance, limits.start)
         near = limits is not None and limits.binding
-        self.rounds = 1 if near else 1 + preset.rounds
+        self.proposals = preset.proposals_a_round(
+            instance.num_slots, instance.num_steps
+        )
+        still = near or self.proposals == 0
+        self.rounds = 1 if still else 1 + preset.rounds
         lines = [line_of(instance.tables, r) for r in range(len(instance.tables.kind))]
         plain = all(line is not None and line[1] == line[2] == 0.0 for line in lines)
         one_row = len(lines) == instance.num_gpus
+        # Only step-dependent rows (`Regimes`) make layers fold in different ways.
+        self.folded = fold(instance, 0) if one_row else None
         self.first: Ints | None = None
         if preset.rounds == 0 and plain and one_row:
             base = np.array([line[0] for line in lines if line])
@@ -159,7 +165,7 @@ class _Run:
             self._offer(layer, self.first[layer])
             yield
             return
-        search = LayerSearch(self.instance, layer, self.preset)
+        search = LayerSearch(self.instance, layer, self.preset, self.folded)
         if done == 0:
             yield from search.first()
         else:
@@ -177,7 +183,7 @@ class _Run:
     def _anneal(self, search: LayerSearch, layer: int, done: int) -> Iterator[None]:
         preset, steps = self.preset, self.instance.num_steps
         rng = layer_rng(self.seed, int(self.instance.layer_ids[layer]), done)
-        proposals = max(preset.proposals, int(preset.small / (steps + 16)))
+        proposals = self.proposals
         chunk = max(1, min(proposals, CHUNK // (steps + 16)))
         pieces = -(-proposals // chunk)
         heat = np.geomspace(preset.hot, preset.cold, pieces + 1)

@@ -31,11 +31,8 @@ def surrogate_lines(
     rows = folded.term_row if folded.curved else folded.stream_row
     tokens = instance.loads[layer]
     total = np.zeros((len(rows), instance.num_steps))
-    single = np.empty(instance.num_steps)
     for k, row in enumerate(rows):
-        for e in range(instance.num_experts):
-            fold_expert_into(tokens, e, 1, folded.coef, row, single)
-            total[k] += single
+        _add_experts(tokens, folded.coef, row, total[k])
     if not folded.curved:
         mean = total @ weights
         mix = np.bincount(folded.stream, minlength=len(rows)) / instance.num_gpus
@@ -78,6 +75,15 @@ def _fitted(
     slope = latency @ centred / (centred @ centred)
     scale = np.maximum(slope, 0.0) / np.maximum(load * share, 1e-9)
     return latency.mean(axis=1) - slope.clip(min=0.0), scale, mix
+
+
+@kernel
+def _add_experts(tokens: Ints, coef: Floats, rows: Ints, total: Floats) -> None:
+    single = np.empty(total.shape[0])
+    for e in range(tokens.shape[0]):
+        fold_expert_into(tokens, e, 1, coef, rows, single)
+        for t in range(total.shape[0]):
+            total[t] += single[t]
 
 
 @kernel
