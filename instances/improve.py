@@ -3,6 +3,7 @@
 `python instances/improve.py --solver search --time-limit 10 [NAME ...]`
 runs on all steps of each instance, starts from the best known placement, and keeps
 what is better: a placement, a lower bound, or the proof that both meet.
+`--solver brute-force` counts all placements of a small instance with few spare slots.
 """
 
 import argparse
@@ -15,11 +16,14 @@ from gemopt.io.catalog import read_catalog, resolve
 from gemopt.io.instance_file import read
 from gemopt.io.placement_file import load_placement, save_placement
 from gemopt.result import PROOF_TOLERANCE, Result
+from gemopt.solver import Solver
 
 ROOT = Path(__file__).parent
 
 
-def improve(name: str, solver: str, time_limit: float, seed: int, jobs: int) -> str:
+def improve(
+    name: str, solver: str | type[Solver], time_limit: float, seed: int, jobs: int
+) -> str:
     """Run one solver on one instance and keep what is better; say what happened."""
     instance = read(resolve(name, ROOT))
     known = read_best_known(ROOT)
@@ -72,6 +76,12 @@ def _merged(old: BestKnown, result: Result) -> BestKnown:
     )
 
 
+def _brute_force() -> type[Solver]:
+    from exhaustive import BruteForce
+
+    return BruteForce
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="instances; none means all")
@@ -82,7 +92,8 @@ if __name__ == "__main__":
     options = parser.parse_args()
     for each in options.names or [e.name for e in read_catalog(ROOT).instances]:
         for chosen in options.solver:
+            method = _brute_force() if chosen == "brute-force" else chosen
             print(
-                improve(each, chosen, options.time_limit, options.seed, options.jobs),
+                improve(each, method, options.time_limit, options.seed, options.jobs),
                 flush=True,
             )

@@ -1,0 +1,45 @@
+"""A solver that counts every placement: proof for small instances."""
+
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from gemopt.evaluation import evaluate
+from gemopt.model import Instance, Placement
+from gemopt.progress import Monitor
+from gemopt.solver import NoParams, Outcome
+from gemopt.stop import StopReason
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.brute_force import best_placement
+
+
+class BruteForce:
+    """All placements, layer by layer, with the oracle of the tests."""
+
+    name: ClassVar[str] = "brute-force"
+    summary: ClassVar[str] = "counts every placement of a small instance"
+    exact: ClassVar[bool] = True
+    Params = NoParams
+
+    def __init__(self, params: NoParams) -> None:
+        self.params = params
+
+    def supports(self, instance: Instance) -> str | None:
+        """Every instance, given patience."""
+        return None
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Count to the end; no stop criterion is looked at."""
+        placement, _ = best_placement(instance)
+        objective = evaluate(instance, placement).objective
+        monitor.improved(objective, placement)
+        return Outcome(placement, StopReason.PROVEN, lower_bound=objective)
