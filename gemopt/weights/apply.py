@@ -114,6 +114,27 @@ def apply_checkpoint(
     except ValueError as error:
         raise FileError(source.folder, str(error)) from None
     target = _prepare(source, Path(output))
+    resumed = _write_all(source, rows, moves, target, on_shard)
+    return Applied(
+        family=source.family.name,
+        layer_ids=tuple(rows),
+        unmapped=tuple(layer for layer in known if layer not in rows),
+        experts=placement.num_slots,
+        moved=sum(int((row != np.arange(len(row))).sum()) for row in rows.values()),
+        shards=len(source.shards),
+        resumed=resumed,
+        num_bytes=source.num_bytes,
+    )
+
+
+def _write_all(
+    source: Checkpoint,
+    rows: Mapping[int, Ints],
+    moves: Mapping[str, Move],
+    target: Path,
+    on_shard: Callable[[int, int], None] | None,
+) -> int:
+    """Write and verify everything; return the files that an earlier run finished."""
     with Journal.open(target, _key(source, rows)) as journal:
         resumed = len(journal.finished)
         _require_space(source, journal)
@@ -126,16 +147,7 @@ def apply_checkpoint(
         write_texts(source, moves, target)
         write_text(target / RECORD, _record(source.family, rows, sums))
         journal.remove()
-    return Applied(
-        family=source.family.name,
-        layer_ids=tuple(rows),
-        unmapped=tuple(layer for layer in known if layer not in rows),
-        experts=placement.num_slots,
-        moved=sum(int((row != np.arange(len(row))).sum()) for row in rows.values()),
-        shards=len(source.shards),
-        resumed=resumed,
-        num_bytes=source.num_bytes,
-    )
+    return resumed
 
 
 def _prepare(source: Checkpoint, target: Path) -> Path:

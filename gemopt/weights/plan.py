@@ -14,7 +14,7 @@ from gemopt.weights.families import Family, Part
 
 _INSTEAD = (
     "a checkpoint holds every expert once; leave it as it is and give the engine a "
-    "map with `gemopt export`"
+    "map with `gemopt export` sglang, trtllm or vllm-ascend"
 )
 
 
@@ -205,7 +205,8 @@ def _check_groups(layer: int, row: Ints, groups: int) -> None:
             f"layer {layer}: the router first chooses among {groups} groups of experts "
             f"(n_group) and expert {expert} would leave group {old_group[new, at]} for "
             f"one of group {old_group[new, 0]}, which changes the outputs; leave the "
-            "checkpoint as it is and give the engine a map with `gemopt export`"
+            "checkpoint as it is and give the engine a map with `gemopt export` "
+            "sglang, trtllm or vllm-ascend"
         )
 
 
