@@ -26,10 +26,6 @@ def improve(
 ) -> str:
     """Run one solver on one instance and keep what is better; say what happened."""
     instance = read(resolve(name, ROOT))
-    known = read_best_known(ROOT)
-    old = known.get(name) or BestKnown(
-        tag="unkn", value_us=None, bound_us=None, provenance=""
-    )
     target = ROOT / "best" / f"{name}.placement.json"
     start = load_placement(target, instance) if target.exists() else None
     try:
@@ -43,6 +39,10 @@ def improve(
         )
     except ValueError as error:
         return f"{name}: {error}"
+    known = read_best_known(ROOT)  # now, as another run may have written meanwhile
+    old = known.get(name) or BestKnown(
+        tag="unkn", value_us=None, bound_us=None, provenance=""
+    )
     new = _merged(old, result)
     if new == old:
         return f"{name}: nothing better ({result.summary()})"
