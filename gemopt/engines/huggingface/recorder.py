@@ -144,8 +144,9 @@ class Recorder:
         real = None
         if getattr(mask, "ndim", 0) == 2:
             real = mask.detach().bool().cpu().numpy()
-        past: Any = named.get("past_key_values")
-        self._pass = real, past is None or past.get_seq_length() == 0
+        # The cache's argument has another name in other versions of transformers.
+        caches: list[Any] = [v for v in named.values() if hasattr(v, "get_seq_length")]
+        self._pass = real, all(cache.get_seq_length() == 0 for cache in caches)
 
     def _after(self, model: "nn.Module", arguments: Any, output: Any) -> None:
         taken = [block.take() for block in self._blocks]
