@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemopt import registry
+from gemopt.auto import choose
 from gemopt.bounds.lower_bound import effort_seconds, lower_bound
 from gemopt.check import require_feasible, violations
 from gemopt.evaluation import evaluate
@@ -82,7 +83,9 @@ def solve(
     if jobs < 1:
         raise ValueError(f"jobs = {jobs} must be >= 1")
     if isinstance(solver, str):
-        name = DEFAULT_SOLVER if solver == "auto" else solver
+        name = solver
+        if solver == "auto":
+            name = DEFAULT_SOLVER if params else choose(instance, time_limit)
         cls = registry.entry(name).load()
     else:
         name, cls = solver.name, solver

@@ -69,8 +69,8 @@ LEAST_PROPOSALS = 1000
 PRESETS = {
     "fast": Preset(z=(8.0,), sweeps=2, tries=4, window_work=8e4, step_work=3e5),
     "default": Preset(
-        z=(4.0, 12.0), sweeps=2, tries=4, window_work=1e5, step_work=1.2e6,
-        anneal_work=1e7, rounds=4,
+        z=(4.0, 12.0), sweeps=2, tries=4, window_work=1e5, step_work=2e6,
+        anneal_work=5e7, rounds=4,
     ),
     "best": Preset(
         z=(4.0, 8.0, 16.0), sweeps=20, tries=8, window_work=1e7, step_work=1e8,
