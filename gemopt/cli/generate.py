@@ -15,35 +15,46 @@ if TYPE_CHECKING:
     from gemopt.traffic.shapes import Shape
 
 
+OutputOption = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="Trace (.safetensors), or with --gpus instance (.json)."
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Shape of a known model, such as Qwen3-30B-A3B.")
+]
+ExpertsOption = Annotated[int | None, typer.Option(help="Experts of a layer.")]
+TopKOption = Annotated[int | None, typer.Option(help="Experts of a token.")]
+LayersOption = Annotated[int | None, typer.Option(help="MoE layers.")]
+StepsOption = Annotated[int, typer.Option(help="Forward passes.")]
+TokensOption = Annotated[int, typer.Option(help="Tokens of a step.")]
+FamilyOption = Annotated[
+    str, typer.Option(help="bursts (as the GEM paper saw), uniform or zipf.")
+]
+GpusOption = Annotated[
+    int | None, typer.Option(help="Make an instance on so many emulated GPUs.")
+]
+SlotsOption = Annotated[
+    int | None, typer.Option(help="Slots of all GPUs together [default: experts].")
+]
+VariabilityOption = Annotated[
+    str | None, typer.Option(help="none, low, medium or high [default: medium].")
+]
+
+
 def command(
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="Trace (.safetensors), or with --gpus instance."
-        ),
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="Shape of a known model, such as Qwen3-30B-A3B.")
-    ] = None,
-    experts: Annotated[int | None, typer.Option(help="Experts of a layer.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Experts of a token.")] = None,
-    layers: Annotated[int | None, typer.Option(help="MoE layers.")] = None,
-    steps: Annotated[int, typer.Option(help="Forward passes.")] = 512,
-    tokens: Annotated[int, typer.Option(help="Tokens of a step.")] = 512,
-    family: Annotated[
-        str, typer.Option(help="bursts (as the GEM paper saw), uniform or zipf.")
-    ] = "bursts",
-    gpus: Annotated[
-        int | None,
-        typer.Option(help="Make an instance (.json) on so many emulated GPUs."),
-    ] = None,
-    slots: Annotated[
-        int | None, typer.Option(help="Slots of all GPUs together [default: experts].")
-    ] = None,
-    variability: Annotated[
-        str | None,
-        typer.Option(help="none, low, medium or high [default: medium]."),
-    ] = None,
+    output: OutputOption,
+    model: ModelOption = None,
+    experts: ExpertsOption = None,
+    top_k: TopKOption = None,
+    layers: LayersOption = None,
+    steps: StepsOption = 512,
+    tokens: TokensOption = 512,
+    family: FamilyOption = "bursts",
+    gpus: GpusOption = None,
+    slots: SlotsOption = None,
+    variability: VariabilityOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> int:

@@ -36,8 +36,7 @@ def read_routing(
         `request_offsets` ``[requests + 1]``, of which serving steps are made; with
         `layer_ids` ``[layers]`` or without.
     batch, steps, seed
-        Only for `expert_ids`, where `batch` is needed; see
-        `gemopt.traffic.serving_steps`.
+        For `expert_ids`, where `batch` is needed: see `gemopt.traffic.serving_steps`.
     experts
         Experts of a layer, only for `expert_ids`; None means the largest id and one.
     layers_first
@@ -66,14 +65,9 @@ def read_routing(
             if layers_first:
                 raise ValueError("expert_ids has tokens first; no --layers-first")
             tokens, counts, how = _served(arrays, batch, experts, steps, seed)
-        elif "counts" in arrays:
-            _only_tokens(file, batch=batch, experts=experts, steps=steps)
-            tokens, counts, how = None, arrays["counts"], {}
-            if layers_first and counts.ndim == 3:
-                counts = counts.transpose(1, 0, 2)
         else:
-            names = ", ".join(sorted(arrays)) or "nothing"
-            raise ValueError(f"holds {names}; needs counts or expert_ids")
+            _only_tokens(file, batch=batch, experts=experts, steps=steps)
+            tokens, counts, how = None, _counts(arrays, layers_first), {}
         return RoutingTrace.from_arrays(
             counts,
             layer_ids=arrays.get("layer_ids"),
@@ -81,10 +75,17 @@ def read_routing(
             provenance={"trace": file.name, "trace_sha256": file_sha256(file), **how},
             tokens=tokens,
         )
-    except FileError:
-        raise
     except ValueError as error:
-        raise FileError(file, str(error)) from error
+        text = str(error).removeprefix(f"{file}: ")  # a FileError has it already
+        raise FileError(file, text) from error
+
+
+def _counts(arrays: Arrays, layers_first: bool) -> NDArray[Any]:
+    if "counts" not in arrays:
+        names = ", ".join(sorted(arrays)) or "nothing"
+        raise ValueError(f"holds {names}; needs counts or expert_ids")
+    counts = arrays["counts"]
+    return counts.transpose(1, 0, 2) if layers_first and counts.ndim == 3 else counts
 
 
 def read_arrays(file: Path) -> Arrays:

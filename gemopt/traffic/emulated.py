@@ -23,19 +23,15 @@ def emulated_instance(
 
     Parameters
     ----------
-    sizes
-        Shape of the model, from `gemopt.traffic.shape`.
-    gpus
-        Number of GPUs.
+    sizes, gpus
+        Shape of the model, from `gemopt.traffic.shape`, and number of GPUs.
     slots
         Physical slots of all GPUs together, dealt evenly; None means one for each
         expert.
     variability
         How far the speeds lie apart, see `gemopt.latency.variability`.
-    steps, tokens, family, seed
+    steps, tokens, family, seed, name
         As in `generate`; the seed also draws the speeds.
-    name
-        Name of the instance.
 
     Raises
     ------
@@ -63,20 +59,24 @@ def emulated_instance(
         )
         for speed, held in zip(speeds, per_gpu, strict=True)
     ]
-    spread = 1 + SPREAD[variability]
     return Instance.from_arrays(
         counts,
         curves,
         slots=per_gpu,
         layer_ids=list(sizes.layer_ids),
         name=name,
-        provenance={
-            "summary": f"shape of {sizes.name}, synthetic {family}, "
-            f"{variability} variability",
-            "routing": f"gemopt.traffic.generate, family {family}, "
-            f"{tokens} tokens a step, seed {seed}",
-            "hardware": "emulated L40S-class GPUs, fastest / slowest = "
-            f"{spread:.3f}, seed {seed}",
-            "source": "synthetic, after the statistics of GEM (arXiv 2605.19945)",
-        },
+        provenance=_provenance(sizes.name, family, variability, tokens, seed),
     )
+
+
+def _provenance(
+    model: str, family: str, variability: str, tokens: int, seed: int
+) -> dict[str, str]:
+    return {
+        "summary": f"shape of {model}, synthetic {family}, {variability} variability",
+        "routing": f"gemopt.traffic.generate, family {family}, "
+        f"{tokens} tokens a step, seed {seed}",
+        "hardware": "emulated L40S-class GPUs, fastest / slowest = "
+        f"{1 + SPREAD[variability]:.3f}, seed {seed}",
+        "source": "synthetic, after the statistics of GEM (arXiv 2605.19945)",
+    }
