@@ -44,10 +44,8 @@ def read_routing(
 
     Raises
     ------
-    FileError
-        Names the file, the array and the value that do not fit.
-    OSError
-        The file cannot be read.
+    FileError, OSError
+        Names the file, the array and the value that do not fit; or it cannot be read.
     """
     file = Path(path)
     if file.suffix == ".safetensors":
@@ -58,10 +56,10 @@ def read_routing(
     if file.suffix != ".npz":
         raise FileError(file, f"ends in {file.suffix!r}, needs .npz or .safetensors")
     arrays = read_arrays(file)
-    if "expert_ids" in arrays and "counts" in arrays:
-        raise FileError(file, "holds both counts and expert_ids; keep one of them")
     try:
         if "expert_ids" in arrays:
+            if "counts" in arrays:
+                raise ValueError("holds both counts and expert_ids; keep one of them")
             if layers_first:
                 raise ValueError("expert_ids has tokens first; no --layers-first")
             tokens, counts, how = _served(arrays, batch, experts, steps, seed)

@@ -31,7 +31,7 @@ def emulated_instance(
     variability
         How far the speeds lie apart, see `gemopt.latency.variability`.
     steps, tokens, family, seed, name
-        As in `generate`; the seed also draws the speeds.
+        As in `generate`, the seed also draws the speeds; and a label.
 
     Raises
     ------
