@@ -1,0 +1,174 @@
+"""Exact by OR-Tools CP-SAT."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gemopt.model import Instance, Ints, Placement
+from gemopt.progress import Monitor
+from gemopt.solver import Outcome
+from solvers.exact.layers import Answer, refusal, solve_layers
+from solvers.exact.model import Model, renamed
+from solvers.exact.scaling import Scaling, scaling_of
+
+_POLL = 0.02  #: seconds between two looks at the stop criterion
+
+
+@dataclass(frozen=True)
+class ExactParams:
+    """Options of the exact solvers.
+
+    Parameters
+    ----------
+    max_moves
+        With a start: most slots of a layer that may change; None for no limit.
+    """
+
+    max_moves: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_moves is not None and self.max_moves < 0:
+            raise ValueError(f"max_moves = {self.max_moves} must be >= 0")
+
+
+class Cpsat:
+    """Minimise exactly with CP-SAT; the bound and the placement survive any stop.
+
+    Coefficients are whole numbers: tokens where all GPUs share one line, which loses
+    nothing, else us times a scale, rounded down, so that the solver's bound is a bound
+    on the objective and the loss stays below 1e-7 of it. Runs with a time limit are
+    not repeatable to the byte: adapters never use this solver.
+    """
+
+    name: ClassVar[str] = "cpsat"
+    summary: ClassVar[str] = "exact: OR-Tools CP-SAT, proves small instances"
+    exact: ClassVar[bool] = True
+    Params = ExactParams
+
+    def __init__(self, params: ExactParams) -> None:
+        self.params = params
+
+    def supports(self, instance: Instance) -> str | None:
+        """Refuse models that are too large, with an estimate of their size."""
+        return refusal(instance)
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Prove layer after layer until the monitor says stop."""
+        return solve_layers(
+            instance,
+            run_cpsat,
+            monitor=monitor,
+            seed=seed,
+            start=start,
+            jobs=jobs,
+            max_moves=self.params.max_moves,
+        )
+
+
+def run_cpsat(
+    model: Model,
+    hint: Ints,
+    *,
+    seconds: float,
+    jobs: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> Answer:
+    """Solve one layer's model."""
+    from ortools.sat.python import cp_model
+
+    scale = scaling_of(model)
+    cp, variables, _ = _build(model, scale, renamed(model, hint))
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = jobs
+    solver.parameters.random_seed = seed % 2**31
+    solver.parameters.log_search_progress = False
+    solver.parameters.relative_gap_limit = 0.0
+    if np.isfinite(seconds):
+        solver.parameters.max_time_in_seconds = seconds
+    box: list[Any] = []
+    worker = threading.Thread(target=lambda: box.append(solver.solve(cp)), daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(_POLL)
+            if worker.is_alive() and stop():
+                solver.stop_search()
+                worker.join()
+    except KeyboardInterrupt:
+        solver.stop_search()
+        worker.join()
+        raise
+    if box[0] == cp_model.MODEL_INVALID:
+        raise RuntimeError(f"CP-SAT refused the model: {cp.validate()}")
+    bound = scale.to_us(ceil(solver.best_objective_bound - 1e-6))
+    if box[0] not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return Answer(bound, None)
+    held = np.array([[solver.value(variables[v]) for v in r] for r in model.held])
+    return Answer(bound, row_of(held, model.instance.num_gpus))
+
+
+def row_of(held: Ints, gpus: int) -> Ints:
+    """Experts in slot order from a 0-1 matrix ``[experts, gpus]``."""
+    return np.concatenate([np.flatnonzero(held[:, g] == 1) for g in range(gpus)])
+
+
+def _build(
+    model: Model, scale: Scaling, hint: Ints
+) -> tuple[Any, list[Any], list[Any]]:
+    from ortools.sat.python import cp_model
+
+    cp = cp_model.CpModel()
+    variables = [cp.new_bool_var("") for _ in range(model.count)]
+    for row in model.rows:
+        terms = sum(int(c) * variables[v] for v, c in row.terms)
+        if not row.terms and row.low <= 0 <= row.high:
+            continue
+        kept = cp.add_linear_constraint(terms, int(row.low), int(row.high))
+        if row.guard is not None:
+            kept.only_enforce_if(variables[row.guard])
+    lowest = scale.lowest(model)
+    highest = scale.highest(model)
+    steps = [
+        cp.new_int_var(int(low), int(max(low, high)), "")
+        for low, high in zip(lowest, highest, strict=True)
+    ]
+    for time in model.times:
+        unit = scale.unit[time.step]
+        base = time.constant - scale.offset[time.step]
+        terms = sum(floor(c * unit + 1e-9) * variables[v] for v, c in time.terms)
+        kept = cp.add(steps[time.step] >= floor(base * unit + 1e-9) + terms)
+        if time.guard is not None:
+            kept.only_enforce_if(variables[time.guard])
+    cp.minimize(sum(steps))
+    _hint(cp, model, variables, hint)
+    return cp, variables, steps
+
+
+def _hint(cp: Any, model: Model, variables: list[Any], row: Ints) -> None:
+    copies = np.bincount(row, minlength=model.instance.num_experts)
+    on = np.zeros(model.held.shape, dtype=bool)
+    on[row, model.instance.slot2gpu] = True
+    for (e, g), held in np.ndenumerate(on):
+        cp.add_hint(variables[model.held[e, g]], bool(held))
+        if model.most > 1:
+            for r in range(model.most):
+                there = bool(held) and copies[e] == r + 1
+                cp.add_hint(variables[model.split[e, g, r]], there)
+    if model.most > 1:
+        for (e, r), v in np.ndenumerate(model.copies):
+            cp.add_hint(variables[v], bool(copies[e] == r + 1))

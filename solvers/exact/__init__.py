@@ -1,0 +1,1 @@
+"""One model of a layer, written once, for both exact back ends."""

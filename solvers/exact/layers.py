@@ -1,0 +1,181 @@
+"""What the exact back ends share: hints, layer after layer, proofs, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gemopt import registry
+from gemopt.bounds.counting import count_heavy
+from gemopt.bounds.minorant import minorant
+from gemopt.bounds.water_filling import water_filling
+from gemopt.evaluation import evaluate
+from gemopt.model import Instance, Ints, Placement
+from gemopt.progress import Monitor
+from gemopt.result import PROOF_TOLERANCE
+from gemopt.solver import Outcome
+from gemopt.stop import StopReason
+from solvers.exact.model import MAX_TERMS, Model, estimated_terms
+from solvers.exact.tangents import add_tangents, is_smooth
+
+_HINT_SECONDS = 5.0
+_FIRST_SLICE = 2.0  #: seconds of the first round over several layers
+
+
+@dataclass
+class Answer:
+    """What a back end found for one layer; the bound is on the model, in us."""
+
+    bound: float
+    phy2log: Ints | None
+
+
+class BackEnd(Protocol):
+    """Solve a model until it is proven, `seconds` are over or `stop` says so."""
+
+    def __call__(
+        self,
+        model: Model,
+        hint: Ints,
+        *,
+        seconds: float,
+        jobs: int,
+        seed: int,
+        stop: Callable[[], bool],
+    ) -> Answer: ...
+
+
+def refusal(instance: Instance) -> str | None:
+    """Why an exact model is out of reach, with its size; None if it is not."""
+    if instance.comm is not None:
+        return "it has communication, which the exact model leaves out"
+    terms = estimated_terms(instance)
+    if terms > MAX_TERMS:
+        return (
+            f"a layer needs about {terms:.1e} coefficients, more than {MAX_TERMS:.0e}; "
+            "use fewer steps (representative ones), or the solver search"
+        )
+    return None
+
+
+def hint_for(instance: Instance, seed: int, start: Placement | None) -> Placement:
+    """A good placement to start from."""
+    if start is not None:
+        return start
+    from gemopt.front_door import solve
+
+    for name in ("search", "lpt", "linear"):
+        if name in registry.entries():
+            limit = None if name == "linear" else _HINT_SECONDS
+            run = solve(instance, name, seed=seed, time_limit=limit, trace=False)
+            if run.placement is not None:
+                return run.placement
+    raise RuntimeError("no solver found a placement to start from")
+
+
+def solve_layers(
+    instance: Instance,
+    back_end: BackEnd,
+    *,
+    monitor: Monitor,
+    seed: int,
+    start: Placement | None,
+    jobs: int,
+    max_moves: int | None,
+) -> Outcome:
+    """Prove layer after layer, in rounds of growing time while several are open."""
+    best = hint_for(instance, seed, start)
+    cost = evaluate(instance, best).per_layer
+    monitor.improved(float(cost.sum()), best)
+    one_step = water_filling(instance)
+    if instance.num_slots == instance.num_experts:
+        for layer in range(instance.num_layers):
+            one_step[layer] = count_heavy(minorant(instance, layer), one_step[layer])
+    bounds = one_step @ instance.weights
+    rows, cost = best.phy2log.copy(), cost.copy()
+    models: dict[int, Model] = {}
+    reason: StopReason | None = None
+    seconds = _FIRST_SLICE
+
+    def stop() -> bool:
+        nonlocal reason
+        reason = reason or monitor.stop_reason(0)
+        return reason is not None
+
+    def unproven() -> list[int]:
+        gap = cost - bounds
+        return np.flatnonzero(gap > PROOF_TOLERANCE * cost).tolist()
+
+    try:
+        while unproven() and not stop():
+            todo = unproven()
+            for layer in todo:
+                if layer not in models:
+                    first = None if start is None else start.phy2log[layer]
+                    models[layer] = Model(
+                        instance, layer, one_step[layer], cost[layer], max_moves, first
+                    )
+                limit = np.inf if len(todo) == 1 else seconds
+                answer = _prove(
+                    models[layer], rows[layer], back_end, limit, jobs, seed, stop
+                )
+                bounds[layer] = max(bounds[layer], answer.bound)
+                if answer.phy2log is not None:
+                    one = Placement(answer.phy2log[None], instance.slots)
+                    found = evaluate(instance.layer(layer), one).objective
+                    if found < cost[layer]:
+                        rows[layer], cost[layer] = answer.phy2log, found
+                        better = Placement(rows.copy(), instance.slots)
+                        monitor.improved(float(cost.sum()), better)
+                monitor.bounded(float(np.minimum(bounds, cost).sum()))
+                if stop():
+                    break
+            seconds *= 4.0
+    except KeyboardInterrupt:
+        reason = StopReason.INTERRUPTED
+    proven = cost - bounds <= PROOF_TOLERANCE * cost
+    if reason is None or proven.all():
+        reason = StopReason.PROVEN
+    return Outcome(
+        Placement(rows, instance.slots),
+        reason,
+        # A limit on moves makes the bound one on the limited problem only.
+        -np.inf if max_moves is not None else float(np.minimum(bounds, cost).sum()),
+        stats={
+            "layers_proven": int(proven.sum()),
+            "bound_within_moves": float(np.minimum(bounds, cost).sum()),
+        },
+    )
+
+
+def _prove(
+    model: Model,
+    hint: Ints,
+    back_end: BackEnd,
+    seconds: float,
+    jobs: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> Answer:
+    """Solve; with a smooth maximum add tangents until model and truth agree."""
+    smooth = is_smooth(model)
+    if smooth:
+        add_tangents(model, hint)
+    best = Answer(-np.inf, None)
+    lowest = np.inf
+    while True:
+        answer = back_end(model, hint, seconds=seconds, jobs=jobs, seed=seed, stop=stop)
+        best.bound = max(best.bound, answer.bound)
+        if answer.phy2log is None:
+            return best
+        one = Placement(answer.phy2log[None], model.instance.slots)
+        cost = evaluate(model.instance.layer(model.layer), one).objective
+        if cost < lowest:
+            lowest, best.phy2log = cost, answer.phy2log
+        done = not smooth or lowest - best.bound <= PROOF_TOLERANCE * lowest / 2
+        if done or stop() or add_tangents(model, answer.phy2log) == 0:
+            return best
+        hint = best.phy2log if best.phy2log is not None else hint

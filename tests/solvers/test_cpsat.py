@@ -1,0 +1,35 @@
+"""The exact solver cpsat against brute force, and its limits."""
+
+import pytest
+
+from tests.solvers import exact_cases as cases
+from tests.strategies import FAMILIES
+
+NAME = "cpsat"
+
+
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize("family", [*FAMILIES, "mixed"])
+def test_equals_brute_force(family: str, equal: bool) -> None:
+    """Every family, with and without replicas, equal and unequal GPUs and slots."""
+    cases.equals_brute_force(NAME, family, equal)
+
+
+def test_survives_a_time_limit() -> None:
+    """Status, bound and placement are kept."""
+    cases.survives_a_limit(NAME)
+
+
+def test_obeys_a_move_limit() -> None:
+    """Only as many slots change as allowed."""
+    cases.obeys_moves(NAME)
+
+
+def test_refuses_what_does_not_fit() -> None:
+    """A model too large is refused with its size."""
+    cases.refuses_giants(NAME)
+
+
+def test_an_interrupt_keeps_the_incumbent() -> None:
+    """Nothing found so far is lost."""
+    cases.keeps_the_incumbent_when_interrupted(NAME)
