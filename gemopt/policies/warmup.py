@@ -30,5 +30,9 @@ def warm_up() -> None:
         for slots in (experts, experts + ranks):
             old = np.arange(slots)[None] % experts
             for budget in (None, ranks):
-                options = replace(config, move_budget=budget, min_gain=0.0)
-                place(Request(loads, 1, slots, ranks, old=old), options)
+                # With equal ranks too: then ranks are matched to what they held.
+                for profiles in {config.profiles, ()}:
+                    options = replace(
+                        config, profiles=profiles, move_budget=budget, min_gain=0.0
+                    )
+                    place(Request(loads, 1, slots, ranks, old=old), options)
