@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from gemopt.evaluation import evaluate
 from gemopt.front_door import solve
+from gemopt.stop import StopReason
 
 if TYPE_CHECKING:
     from gemopt.model import Instance
+    from gemopt.progress import Observer
 
 
 def compare(
@@ -22,6 +24,7 @@ def compare(
     iterations: int | None = None,
     seed: int = 0,
     jobs: int = 1,
+    observer: Observer | None = None,
 ) -> list[dict[str, Any]]:
     """Run each solver on the first steps of `instance` and evaluate it on the rest.
 
@@ -35,13 +38,15 @@ def compare(
         Between 0 and 1.
     time_limit, iterations, seed, jobs
         As in `gemopt.solve`, the same for all.
+    observer
+        Callbacks, told of each run in turn. After Ctrl-C no further solver runs.
 
     Returns
     -------
     list of dict
         One row per solver: seen and unseen objective and lower bound on the seen steps
-        in us, gap, seconds, status; `refused` says why a solver could not take it. The
-        bound is the best one that any solver proved, for all rows.
+        in us, gap, seconds, status, stop reason; `refused` says why a solver could not
+        take it. The bound is the best one that any solver proved, for all rows.
 
     Raises
     ------
@@ -63,6 +68,7 @@ def compare(
             "gap": math.inf,
             "seconds": 0.0,
             "status": "refused",
+            "stop_reason": "",
             "refused": None,
         }
         try:
@@ -74,6 +80,7 @@ def compare(
                 iterations=iterations,
                 seed=seed,
                 jobs=jobs,
+                observer=observer,
             )
         except ValueError as error:
             rows.append({**row, "refused": str(error)})
@@ -83,10 +90,13 @@ def compare(
             "lower_bound_us": result.lower_bound,
             "seconds": result.seconds,
             "status": str(result.status),
+            "stop_reason": str(result.stop_reason),
         }
         if result.placement is not None:
             row["unseen_us"] = evaluate(later, result.placement).objective
         rows.append(row)
+        if result.stop_reason == StopReason.INTERRUPTED:
+            break
     _share_bound(rows)
     return rows
 

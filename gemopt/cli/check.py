@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,12 @@ from gemopt.cli.common import (
     JsonOption,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from gemopt.io.placement_file import SavedPlacement
+    from gemopt.model import Instance
+
+_EQUAL = 1e-9  # relative; files hold all digits
 
 
 def command(
@@ -51,9 +58,16 @@ def command(
             for line in broken:
                 print(f"  {line}")
         return 1
+    parts = {} if saved.digest != digest else _parts(problem, saved)
+    claimed, seen = saved.objective_us, parts.get("seen_objective_us")
+    if claimed and seen and not math.isclose(claimed, seen, rel_tol=_EQUAL):
+        raise FileError(
+            placement, f"objective_us = {claimed}, but the placement costs {seen}"
+        )
     result = evaluate(problem, saved.placement)
     report = {
         "feasible": True,
+        **parts,
         "objective_us": result.objective,
         "claimed_objective_us": saved.objective_us,
         "seen_steps": list(saved.steps),
@@ -65,9 +79,26 @@ def command(
         print_json(report)
         return 0
     print(f"{placement}: feasible, {result.objective:.6g} us over all steps")
+    for part, cost in parts.items():
+        print(f"  {part.partition('_')[0]} steps: {cost:.6g} us")
     print(f"idle {100 * result.idle_fraction:.2f} % of GPU time")
     for name, share in zip(problem.gpu_names, result.straggler_share, strict=True):
         print(f"  {name} is the slowest in {100 * share:.1f} % of layers and steps")
     for engine, value in result.balancedness.items():
         print(f"  balancedness as {engine} defines it: {value:.4f}")
     return 0
+
+
+def _parts(problem: Instance, saved: SavedPlacement) -> dict[str, Any]:
+    """Cost on the steps that the solver saw and, if there are any, on later ones."""
+    from gemopt.evaluation import evaluate
+
+    start, stop = saved.steps
+    if not 0 <= start < stop <= problem.num_steps:
+        return {}
+    seen = evaluate(problem.steps(start, stop), saved.placement).objective
+    parts = {"seen_objective_us": seen}
+    if stop < problem.num_steps:
+        later = problem.steps(stop, problem.num_steps)
+        parts["unseen_objective_us"] = evaluate(later, saved.placement).objective
+    return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,16 @@ from gemopt.cli.common import (
 if TYPE_CHECKING:
     from gemopt.model import Instance
 
+
+class Order(StrEnum):
+    """What rows are sorted by."""
+
+    UNSEEN = "unseen"
+    SEEN = "seen"
+    TIME = "time"
+
+
+_KEYS = {Order.UNSEEN: "unseen_us", Order.SEEN: "seen_us", Order.TIME: "seconds"}
 
 ParetoOption = Annotated[
     bool,
@@ -51,6 +62,9 @@ def command(
     reference: Annotated[
         str, typer.Option(help="Solver that differences are taken against.")
     ] = "linear",
+    sort: Annotated[
+        Order | None, typer.Option(help="Order of the rows [default: as given].")
+    ] = None,
     pareto: ParetoOption = False,
     picture: PictureOption = None,
     time_limit: TimeOption = None,
@@ -64,6 +78,7 @@ def command(
     require_writable(picture, "--picture")
     if picture is not None and not pareto:
         raise ValueError(f"--picture {picture} goes with --pareto")
+    from gemopt.cli.live import live_observer
     from gemopt.compare import compare
     from gemopt.io.catalog import load
     from gemopt.registry import entry
@@ -82,10 +97,16 @@ def command(
     }
     if pareto:
         return _pareto(problem, names, picture, as_json, effort)
-    rows = compare(problem, names, **effort)
+    observer = live_observer(time_limit, iterations)
+    rows = compare(problem, names, observer=observer, **effort)
+    code = 0 if any(math.isfinite(row["seen_us"]) for row in rows) else 1
+    if rows[-1]["stop_reason"] == "interrupted":
+        code = 130
+    if sort is not None:
+        rows.sort(key=lambda row: (math.isnan(row[_KEYS[sort]]), row[_KEYS[sort]]))
     if as_json:
         print_json({"instance": problem.name, "unseen": unseen, "rows": rows})
-        return 0
+        return code
     base = next((row for row in rows if row["solver"] == reference), rows[0])
     print(
         f"{problem.name or instance}: {problem.num_layers} layers, "
@@ -97,7 +118,7 @@ def command(
         ["solver", "seen us", "", "unseen us", "", "bound us", "gap", "seconds", ""],
         [_cells(row, base) for row in rows],
     )
-    return 0
+    return code
 
 
 def _pareto(

@@ -77,6 +77,7 @@ def command(
         params["preset"] = preset
     from gemopt.cli.live import live_observer
     from gemopt.front_door import solve
+    from gemopt.io.atomic import replacing
     from gemopt.io.catalog import load
     from gemopt.io.placement_file import load_placement, save_placement
 
@@ -91,7 +92,7 @@ def command(
         seed=seed,
         start=first,
         params=params or None,
-        observer=live_observer(time_limit),
+        observer=live_observer(time_limit, iterations),
         jobs=jobs,
     )
     if output is not None and result.placement is not None:
@@ -99,7 +100,8 @@ def command(
         save_placement(result.placement, output, problem, result=result, steps=steps)
     if trace is not None:
         write = result.trace.to_csv if trace.suffix == ".csv" else result.trace.to_jsonl
-        write(trace)
+        with replacing(trace) as temporary:
+            write(temporary)
     report = _report(result, later)
     if as_json:
         print_json(report)

@@ -151,6 +151,16 @@ def test_placement_of_wrong_shape(cli: Cli, path: Path, tmp_path: Path) -> None:
     refused(cli("check", path, placement), str(placement), "8 slots", "9")
 
 
+def test_placement_with_a_false_claim(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """A placement that costs more than its file says is refused with both figures."""
+    placement = tmp_path / "p.placement.json"
+    cli("solve", path, "-s", "lpt", "-o", placement)
+    document = json.loads(placement.read_text())
+    document["objective_us"] *= 0.9
+    placement.write_text(json.dumps(document))
+    refused(cli("check", path, placement), str(placement), "objective_us", "costs")
+
+
 def test_placement_of_another_instance(
     cli: Cli, path: Path, tmp_path: Path, instance: gemopt.Instance
 ) -> None:

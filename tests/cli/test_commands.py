@@ -210,3 +210,58 @@ def test_build_with_links_adds_communication(cli: Cli, tmp_path: Path) -> None:
     refusal = cli(*build, *options, "--links", "pcie-box")
     assert refusal.code == 2
     assert "--hidden is missing" in refusal.err
+
+
+def test_check_splits_the_cost_by_what_the_solver_saw(
+    cli: Cli, path: Path, tmp_path: Path
+) -> None:
+    """`check` recomputes the seen and the unseen cost that `solve` printed."""
+    out = tmp_path / "a.placement.json"
+    solve = ("solve", path, "-s", "lpt", "--unseen", 0.25, "-o", out, "--json")
+    solved = json.loads(cli(*solve).out)
+    checked = json.loads(cli("check", path, out, "--json").out)
+    assert checked["seen_objective_us"] == solved["objective_us"]
+    assert checked["unseen_objective_us"] == solved["unseen_objective_us"]
+    assert "unseen steps: " in cli("check", path, out).out
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [("seen", "seen_us"), ("unseen", "unseen_us"), ("time", "seconds")],
+)
+def test_compare_sorts(cli: Cli, path: Path, order: str, key: str) -> None:
+    """`--sort` orders the rows by one of their figures."""
+    names = "random,linear,lpt,eplb"
+    run = cli(
+        "compare", path, "-s", names, "--iterations", 1, "--sort", order, "--json"
+    )
+    values = [row[key] for row in json.loads(run.out)["rows"]]
+    assert len(values) == 4
+    assert values == sorted(values)
+
+
+def test_interrupted_compare_keeps_what_is_done(
+    cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the comparison: no further solver runs, exit code 130."""
+    from solvers.lpt import Lpt
+
+    solve = Lpt.solve
+
+    def interrupted(self: Lpt, instance: gemopt.Instance, **options: object) -> object:
+        if instance.num_steps > 2:  # not the warm-up
+            raise KeyboardInterrupt
+        return solve(self, instance, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Lpt, "solve", interrupted)
+    run = cli("compare", path, "-s", "linear,lpt,eplb", "--json")
+    assert run.code == 130
+    assert [row["solver"] for row in json.loads(run.out)["rows"]] == ["linear", "lpt"]
+
+
+def test_compare_finds_nothing(cli: Cli, tmp_path: Path) -> None:
+    """Where no solver can take the instance the exit code is 1."""
+    counts, models = [[[1, 2, 3]]] * 4, [gemopt.latency.affine(1, 1)] * 2
+    uneven = gemopt.Instance.from_arrays(counts, models, slots=[1, 2])
+    gemopt.save(uneven, tmp_path / "uneven.json")
+    assert cli("compare", tmp_path / "uneven.json", "-s", "eplb").code == 1
