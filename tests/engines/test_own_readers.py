@@ -20,7 +20,7 @@ from tests.engines import dumps
 from tests.engines.dumps import torch
 from tests.engines.wheels import definitions
 
-SGLANG, VLLM, ASCEND = "sglang-0.5.23", "vllm-0.33.0", "vllm_ascend-0.26.0rc1"
+SGLANG, VLLM, ASCEND = "sglang==0.5.23", "vllm==0.33.0", "vllm-ascend==0.26.0rc1"
 TWO = Placement(np.array([[0, 1, 2, 3, 0, 1], [3, 2, 1, 0, 3, 2]]), np.array([2] * 3))
 
 
@@ -245,7 +245,7 @@ def test_our_map_has_the_bytes_of_ascends_own_recorder(tmp_path: Path) -> None:
     )["VllmEplbAdaptor"]
     places = torch.full((2, 3, 4), -1)  # layer, rank, expert -> place on the rank
     for layer, row in enumerate(TWO.phy2log.reshape(2, 3, 2)):
-        for rank, own in enumerate(row):
+        for rank, own in enumerate(row.copy()):
             places[layer, rank, own] = torch.arange(2)
     theirs, ours = tmp_path / "theirs.json", tmp_path / "ours.json"
     adaptor._export_tensor_to_file(SimpleNamespace(rank_id=0), places, str(theirs))

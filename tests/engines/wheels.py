@@ -1,19 +1,13 @@
-"""Single functions of the engines' own wheels, run with stand-ins for the rest."""
+"""Single functions of the engines' own packages, run with stand-ins for the rest."""
 
 import __future__
 
 import ast
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-_HOW = (
-    "needs the wheel {0} in the folder that GEMOPT_WHEELS names; get it with "
-    "pip download --no-deps -d FOLDER {1}"
-)
 
 
 def definitions(
@@ -21,18 +15,17 @@ def definitions(
 ) -> dict[str, Any]:
     """Execute top-level definitions of a file in a wheel, and nothing else of it.
 
-    Skips the test when the wheel is not there.
+    Skips the test when ``GEMOPT_WHEELS`` names no folder with the unpacked wheel.
     """
-    folder = os.environ.get("GEMOPT_WHEELS")
-    found = sorted(Path(folder).glob(f"{wheel}-*.whl")) if folder else []
-    if not found:
-        name, version = wheel.split("-")
-        pytest.skip(_HOW.format(wheel, f"{name.replace('_', '-')}=={version}"))
-    with zipfile.ZipFile(found[0]) as archive:
-        tree = ast.parse(archive.read(member))
+    path = Path(os.environ.get("GEMOPT_WHEELS", "")) / member
+    if not path.is_file():
+        pytest.skip(
+            f"GEMOPT_WHEELS names no folder with {member}; get it with pip download "
+            f"--no-deps {wheel}, and unzip it there"
+        )
     nodes = [
         node
-        for node in tree.body
+        for node in ast.parse(path.read_bytes()).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names
     ]
     assert {node.name for node in nodes} == set(names)
