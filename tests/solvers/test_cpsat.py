@@ -1,7 +1,11 @@
 """The exact solver cpsat against brute force, and its limits."""
 
+import numpy as np
 import pytest
 
+import gemopt
+from gemopt import Instance, Placement
+from gemopt.latency import TileActive
 from tests.solvers import exact_cases as cases
 from tests.strategies import FAMILIES
 
@@ -33,3 +37,13 @@ def test_refuses_what_does_not_fit() -> None:
 def test_an_interrupt_keeps_the_incumbent() -> None:
     """Nothing found so far is lost."""
     cases.keeps_the_incumbent_when_interrupted(NAME)
+
+
+def test_large_coefficients_keep_the_optimum() -> None:
+    """A case that symmetry detection on large coefficients solved to 30, not 16."""
+    model = TileActive(0.0, 14.0, 0.0, 1.0, tile=1)
+    counts = np.array([[[2, 1, 0]]])
+    instance = Instance.from_arrays(counts, [model] * 2, slots=[2, 2])
+    start = Placement(np.array([[2, 1, 1, 0]]), instance.slots)
+    result = gemopt.solve(instance, NAME, start=start)
+    assert result.objective == pytest.approx(16.0)
