@@ -121,26 +121,32 @@ def finite(value: Any) -> Any:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: styled on a terminal, plain aligned columns in a pipe.
 
-    The first column is aligned left, the others right.
+    Columns with words are set flush left, columns of numbers flush right.
     """
+    columns = list(zip(header, *rows, strict=True))
+    words = [i == 0 or _has_words(column[1:]) for i, column in enumerate(columns)]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(*header[:1])
-        for title in header[1:]:
-            table.add_column(title, justify="right")
+        table = Table()
+        for title, left in zip(header, words, strict=True):
+            table.add_column(title, justify="left" if left else "right")
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        Console().print(table, markup=False)
         return
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
+    widths = [max(map(len, column)) for column in columns]
+    for line in (header, *rows):
         cells = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(line, widths, words, strict=True)
         ]
         print("  ".join(cells).rstrip())
+
+
+def _has_words(cells: Sequence[str]) -> bool:
+    return any(cell[:1].isalpha() for cell in cells)
 
 
 def percent(ratio: float) -> str:
