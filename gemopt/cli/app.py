@@ -7,6 +7,7 @@ import typer
 
 from gemopt.cli import (
     apply,
+    bench,
     build,
     check,
     compare,
@@ -15,6 +16,7 @@ from gemopt.cli import (
     graph,
     import_,
     instances,
+    report,
     solve,
     solvers,
     versions,
@@ -31,6 +33,8 @@ app = typer.Typer(
 app.command("solve")(solve.command)
 app.command("check")(check.command)
 app.command("compare")(compare.command)
+app.command("bench")(bench.command)
+app.command("report")(report.command)
 app.command("apply")(apply.command)
 app.command("build")(build.command)
 app.command("generate")(generate.command)

@@ -1,0 +1,85 @@
+"""``gemopt bench``: solvers x instances x seeds, into a run file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gemopt.cli.common import (
+    InstancesOption,
+    IterationsOption,
+    JsonOption,
+    TimeOption,
+    UnseenOption,
+    print_json,
+    require_writable,
+)
+
+
+def command(
+    instance: Annotated[list[str], typer.Argument(help="Instance files or names.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run file, .jsonl.")],
+    solver: Annotated[
+        list[str], typer.Option("--solver", "-s", help="Solver; repeat.")
+    ],
+    seed: Annotated[list[int], typer.Option("--seed", help="Seed; repeat.")],
+    time_limit: TimeOption = None,
+    iterations: IterationsOption = None,
+    unseen: UnseenOption = None,
+    bound: Annotated[
+        str, typer.Option("--bound", help="none, quick, strong, or seconds a layer.")
+    ] = "quick",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Runs at once.")] = 1,
+    instances: InstancesOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Run every solver on every instance with every seed; finished runs are kept."""
+    require_writable(output, "--output")
+    if jobs < 1:
+        raise ValueError(f"--jobs = {jobs} must be >= 1")
+    from gemopt.bench import bench
+    from gemopt.io.catalog import load
+
+    problems = {name: load(name, instances) for name in instance}
+    total = len(problems) * len(solver) * len(seed)
+    count = 0
+
+    def show(run: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        if sys.stderr.isatty():
+            text = run.get("error") or f"{run['objective_us']:.6g} us"
+            key = f"{run['instance']} {run['solver']} {run['seed']}"
+            print(f"{count}/{total} {key}: {text}", file=sys.stderr)
+
+    made = bench(
+        solver,
+        problems,
+        seed,
+        output,
+        time_limit=time_limit,
+        iterations=iterations,
+        unseen=unseen,
+        bound_effort=_effort(bound),
+        jobs=jobs,
+        done=show,
+    )
+    if as_json:
+        print_json({"runs": made, "kept": total - made, "file": str(output)})
+    else:
+        print(f"{made} runs made, {total - made} kept, in {output}")
+    return 0
+
+
+def _effort(text: str) -> str | float:
+    from gemopt.bounds.lower_bound import effort_seconds
+
+    try:
+        value: str | float = float(text)
+    except ValueError:
+        value = text
+    effort_seconds(value)
+    return value
