@@ -101,6 +101,28 @@ def test_latency_model(
     refused(cli("solve", path), str(path), "gpus[1].latency", problem)
 
 
+def test_gpu_without_latency(cli: Cli, edited: Edit) -> None:
+    """A GPU that lacks its latency model is named."""
+    path = edited(lambda document: document["gpus"][1].pop("latency"))
+    refused(cli("solve", path), str(path), "gpus[1].latency is missing")
+
+
+@pytest.mark.parametrize("models", [0, 1, 3])
+def test_number_of_latency_models(
+    cli: Cli, tmp_path: Path, instance: gemopt.Instance, models: int
+) -> None:
+    """A list of latency models must hold one per GPU."""
+    trace, latency, out = (tmp_path / name for name in ("t.npz", "l.json", "i.json"))
+    np.savez(trace, counts=instance.counts)
+    model = {"kind": "token_curve", "interpolation": "step"}
+    model |= {"tokens": [1, 2], "latency_us": [3, 4]}  # type: ignore[dict-item]
+    latency.write_text(json.dumps([model] * models))
+    run = cli("build", trace, "--latency", latency, "--gpus", 2, "-o", out)
+    if models != 1:  # a single one stands for all
+        refused(run, "latency")
+    assert out.exists() == (models == 1)
+
+
 def test_sidecar(cli: Cli, tmp_path: Path, instance: gemopt.Instance) -> None:
     """A missing, changed or truncated sidecar is named."""
     path, sidecar = tmp_path / "i.json", tmp_path / "i.trace.safetensors"
