@@ -158,6 +158,17 @@ def test_a_plain_linear_gate_is_understood() -> None:
     assert recorder.trace().counts[0, 0].tolist() == expected.tolist()
 
 
+def test_passes_without_a_mask() -> None:
+    """Without a mask the cache tells where a request goes on."""
+    model = build("OLMoE")
+    with gemopt.record(model, token_ids=True) as recorder, torch.no_grad():
+        out = model(input_ids=torch.tensor([[1, 5, 7]]), use_cache=True)
+        cache = {k: v for k, v in out.items() if hasattr(v, "get_seq_length")}
+        model(input_ids=torch.tensor([[9]]), **cache)
+        model(input_ids=torch.tensor([[4, 4]]))
+    assert np.diff(recorder.token_ids()[1]).tolist() == [4, 2]
+
+
 def test_refusals() -> None:
     """A dense model, an empty recording and ids not kept are refused with a reason."""
     with pytest.raises(ValueError, match="has no MoE block"):

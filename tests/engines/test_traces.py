@@ -81,6 +81,24 @@ def test_passes_of_ranks_are_summed(folder: Path) -> None:
     assert np.array_equal(read("sglang", folder).counts, logical[0] + logical[1])
 
 
+def test_per_token_dumps(folder: Path) -> None:
+    """Mode per_token has more fields in each record; the counts are the same."""
+    path = dumps.passes(folder / "a_0.pt", 3, 0, dumps.counts(4, 3, 6), SLOTS)
+    plain = read("sglang", folder)
+    data = torch.load(path, weights_only=True)
+    for record in data["records"]:
+        record |= {
+            "input_ids": [5, 7],
+            "positions": [0, 1],
+            "extend_seq_lens": [2],
+            "forward_mode": 1,
+            "topk_ids_of_layer": torch.full((3, 2, 8), -1, dtype=torch.int32),
+            "misc_objects": [{"layer_id": 0, "num_tokens_per_rank": [2]}],
+        }
+    torch.save(data, path)
+    assert np.array_equal(read("sglang", folder).counts, plain.counts)
+
+
 def test_passes_that_a_rank_lacks_are_left_out(folder: Path) -> None:
     """A pass without all its ranks is left out, and the import says so."""
     physical = dumps.counts(4, 3, 6)

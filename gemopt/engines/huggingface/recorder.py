@@ -144,9 +144,7 @@ class Recorder:
         real = None
         if getattr(mask, "ndim", 0) == 2:
             real = mask.detach().bool().cpu().numpy()
-        # The cache's argument has another name in other versions of transformers.
-        caches: list[Any] = [v for v in named.values() if hasattr(v, "get_seq_length")]
-        self._pass = real, all(cache.get_seq_length() == 0 for cache in caches)
+        self._pass = real, _no_past(named)
 
     def _after(self, model: "nn.Module", arguments: Any, output: Any) -> None:
         taken = [block.take() for block in self._blocks]
@@ -173,7 +171,8 @@ class Recorder:
             rows = stacked.astype(np.int32).reshape(*real.shape, *stacked.shape[1:])
             self._ids.append(rows)
             self._real.append(real)
-            self._begins.append(self._pass[1])
+            mask, begins = self._pass
+            self._begins.append(begins if mask is None else mask.shape == real.shape)
 
     def _real_tokens(self, tokens: int) -> NDArray[np.bool_]:
         """Which tokens of this pass are no padding, bool ``[rows, length]``."""
@@ -215,6 +214,18 @@ def record(model: "nn.Module", *, token_ids: bool = False) -> Recorder:
     >>> recorder.save("mixtral.trace.safetensors")  # doctest: +SKIP
     """
     return Recorder(model, token_ids)
+
+
+def _no_past(named: dict[str, Any]) -> bool:
+    """Tell whether a forward pass starts with an empty cache, or has none."""
+    # The cache's argument has another name in other versions of transformers.
+    for cache in named.values():
+        if hasattr(cache, "get_seq_length"):
+            try:
+                return bool(cache.get_seq_length() == 0)
+            except ValueError:  # a cache without attention layers has no length
+                return True
+    return True
 
 
 def _router_hook(block: MoeBlock) -> Any:
