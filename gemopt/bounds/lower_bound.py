@@ -35,12 +35,15 @@ class Bound:
         Which bound won in each layer: "water filling", "counting" or "co-location".
     certificates
         For "co-location", the dual point that proves it; None otherwise.
+    working
+        Times at which curved latencies were replaced by lines, us ``[layers, steps]``.
     """
 
     value: float
     per_layer: Floats
     kind: tuple[str, ...]
     certificates: tuple[Certificate | None, ...]
+    working: Floats
 
 
 def lower_bound(
@@ -82,6 +85,7 @@ def lower_bound(
     layers = instance.num_layers
     one_step = water_filling(instance)
     values, kinds, duals = [], [], []
+    working = _working(instance, one_step, placement)
     for layer in range(layers):
         bound = one_step[layer]
         kind, dual = "water filling", None
@@ -96,7 +100,14 @@ def lower_bound(
             share = min(share, left / (layers - layer))
         if share > 0 and instance.num_gpus > 1 and not stop():
             better = _co_location(
-                instance, layer, bound, placement, share, iterations, stop
+                instance,
+                layer,
+                bound,
+                working[layer],
+                placement,
+                share,
+                iterations,
+                stop,
             )
             if better[0] > value:
                 value, dual, kind = *better, "co-location"
@@ -104,7 +115,7 @@ def lower_bound(
         kinds.append(kind)
         duals.append(dual)
     total = float(np.sum(values))
-    return Bound(total, np.array(values), tuple(kinds), tuple(duals))
+    return Bound(total, np.array(values), tuple(kinds), tuple(duals), working)
 
 
 def effort_seconds(effort: str | float) -> float:
@@ -130,6 +141,7 @@ def _co_location(
     instance: Instance,
     layer: int,
     bound: Floats,
+    working: Floats,
     placement: Placement | None,
     seconds: float,
     iterations: int | None,
@@ -137,14 +149,12 @@ def _co_location(
 ) -> tuple[float, Certificate | None]:
     from gemopt.bounds.first_order import solve
 
-    working, shares, target = 1.05 * bound, _even(instance), math.inf
+    shares, target = _even(instance), math.inf
     if placement is not None:
         from gemopt.evaluation import evaluate
 
         one = Placement(placement.phy2log[layer : layer + 1], placement.slots)
-        cost = evaluate(instance.layer(layer), one)
-        working = cost.per_step[:, 0]
-        target = cost.objective
+        target = evaluate(instance.layer(layer), one).objective
         row = one.phy2log[0]
         shares = np.zeros_like(shares)
         copies = np.bincount(row, minlength=len(shares))
@@ -159,6 +169,17 @@ def _co_location(
         stop=stop,
     )
     return solved.value, solved.certificate
+
+
+def _working(
+    instance: Instance, one_step: Floats, placement: Placement | None
+) -> Floats:
+    """Expected time of every layer and step: the placement's, or bound + 5 %."""
+    if placement is None:
+        return 1.05 * one_step
+    from gemopt.evaluation import evaluate
+
+    return evaluate(instance, placement).per_gpu.max(axis=2).T
 
 
 def _even(instance: Instance) -> Floats:

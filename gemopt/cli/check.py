@@ -29,6 +29,10 @@ def command(
         bool,
         typer.Option("--force", help="Accept a placement made for another instance."),
     ] = False,
+    bound: Annotated[
+        Path | None,
+        typer.Option("--bound", help="Bound file to verify, without its solver."),
+    ] = None,
     instances: InstancesOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -65,8 +69,14 @@ def command(
             placement, f"objective_us = {claimed}, but the placement costs {seen}"
         )
     result = evaluate(problem, saved.placement)
+    proven = None
+    if bound is not None:
+        from gemopt.bounds.stored import verified_bound
+
+        proven = verified_bound(bound, problem)
     report = {
         "feasible": True,
+        "verified_bound_us": proven,
         **parts,
         "objective_us": result.objective,
         "claimed_objective_us": saved.objective_us,
@@ -81,6 +91,9 @@ def command(
     print(f"{placement}: feasible, {result.objective:.6g} us over all steps")
     for part, cost in parts.items():
         print(f"  {part.partition('_')[0]} steps: {cost:.6g} us")
+    if proven is not None:
+        gap = 1 - proven / result.objective
+        print(f"  verified bound {proven:.6g} us: gap {100 * gap:.2f} %")
     print(f"idle {100 * result.idle_fraction:.2f} % of GPU time")
     for name, share in zip(problem.gpu_names, result.straggler_share, strict=True):
         print(f"  {name} is the slowest in {100 * share:.1f} % of layers and steps")

@@ -1,0 +1,130 @@
+"""Certificates in a file, so that anyone can check a bound without the solver."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from gemopt.bounds.certificate import Certificate, certified
+from gemopt.bounds.counting import count_heavy
+from gemopt.bounds.lower_bound import Bound, layer_program
+from gemopt.bounds.minorant import Floats, minorant
+from gemopt.bounds.water_filling import water_filling
+from gemopt.io.atomic import write_bytes
+from gemopt.io.digest import instance_digest
+from gemopt.io.errors import FileError
+from gemopt.model import Instance
+
+FORMAT = "gemopt-bound"
+VERSION = 1
+_PARTS = ("weights", "equal", "box", "psd")
+
+
+def save_bound(path: str | Path, instance: Instance, bound: Bound) -> None:
+    """Write the dual points of a bound to a safetensors file.
+
+    Layers whose best bound is a one-step bound need no dual point: the reader computes
+    that bound itself.
+    """
+    from safetensors.numpy import save
+
+    arrays: dict[str, Floats] = {}
+    for layer, dual in enumerate(bound.certificates):
+        if dual is not None:
+            arrays[f"{layer}.working"] = bound.working[layer]
+            for part in _PARTS:
+                arrays[f"{layer}.{part}"] = np.ascontiguousarray(getattr(dual, part))
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "instance": instance_digest(instance),
+        "value_us": repr(bound.value),
+        "kind": json.dumps(bound.kind),
+    }
+    write_bytes(Path(path), save(arrays, metadata=metadata))
+
+
+def verified_bound(path: str | Path, instance: Instance) -> float:
+    """Re-verify a stored bound; only the instance and `certified` are trusted.
+
+    Returns
+    -------
+    float
+        The bound that the file proves, us.
+
+    Raises
+    ------
+    FileError
+        The file is none of ours, was made for another instance, or lacks an array or
+        has one of the wrong shape.
+    OSError
+        It cannot be read.
+    """
+    arrays = _read(path, instance)
+    one_step = water_filling(instance)
+    total = 0.0
+    for layer in range(instance.num_layers):
+        bound = one_step[layer]
+        if instance.num_slots == instance.num_experts:
+            bound = count_heavy(minorant(instance, layer), bound)
+        value = float(bound @ instance.weights)
+        if f"{layer}.weights" in arrays:
+            value = max(value, _layer_value(path, instance, layer, bound, arrays))
+        total += value
+    return total
+
+
+def _layer_value(
+    path: str | Path,
+    instance: Instance,
+    layer: int,
+    bound: Floats,
+    arrays: dict[str, Floats],
+) -> float:
+    working = _array(path, arrays, f"{layer}.working", bound.shape)
+    p = layer_program(instance, layer, bound, working)
+    shapes = (p.rows.shape, p.equal_left.shape, (p.size,), (p.size, p.size))
+    parts = [
+        _array(path, arrays, f"{layer}.{part}", shape)
+        for part, shape in zip(_PARTS, shapes, strict=True)
+    ]
+    return certified(p, Certificate(*parts))
+
+
+def _array(
+    path: str | Path, arrays: dict[str, Floats], name: str, shape: tuple[int, ...]
+) -> Floats:
+    if name not in arrays:
+        raise FileError(path, f"array {name} is missing")
+    array = arrays[name]
+    if array.shape != shape or array.dtype != np.float64:
+        raise FileError(
+            path, f"array {name} is {array.dtype} {array.shape}, needs float64 {shape}"
+        )
+    if not np.isfinite(array).all():
+        raise FileError(path, f"array {name} has a value that is no number")
+    return array
+
+
+def _read(path: str | Path, instance: Instance) -> dict[str, Floats]:
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileError(path, "no such file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise FileError(path, f"not a safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
+        raise FileError(
+            path,
+            f"format {metadata.get('format')!r} version "
+            f"{metadata.get('version')!r} is not {FORMAT!r} version {VERSION}",
+        )
+    if metadata.get("instance") != instance_digest(instance):
+        raise FileError(path, f"instance {metadata.get('instance')} is another one")
+    return arrays
