@@ -16,6 +16,7 @@ from gemopt.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from gemopt.evaluation import Evaluation
     from gemopt.io.placement_file import SavedPlacement
     from gemopt.model import Instance
 
@@ -46,70 +47,80 @@ def command(
 
     problem = load(instance, instances)
     saved = read_placement(placement)
-    digest = instance_digest(problem)
-    if saved.digest != digest and not force:
+    own = saved.digest == instance_digest(problem)
+    if not own and not force:
         raise FileError(
             placement,
-            f"instance.digest = {saved.digest!r} (instance {saved.instance!r}), but "
-            f"{instance} has {digest!r}; --force checks it all the same",
+            f"instance.digest = {saved.digest!r} (instance {saved.instance!r}) is not "
+            f"that of {instance}; --force checks it all the same",
         )
     broken = violations(problem, saved.placement)
     if broken:
-        if as_json:
-            print_json({"feasible": False, "violations": broken})
-        else:
-            print(f"{placement}: infeasible")
-            for line in broken:
-                print(f"  {line}")
+        _show_broken(placement, broken, as_json)
         return 1
-    parts = {} if saved.digest != digest else _parts(problem, saved)
-    claimed, seen = saved.objective_us, parts.get("seen_objective_us")
-    if claimed and seen and not math.isclose(claimed, seen, rel_tol=_EQUAL):
-        raise FileError(
-            placement, f"objective_us = {claimed}, but the placement costs {seen}"
-        )
+    parts = _parts(problem, saved, placement) if own else {}
     result = evaluate(problem, saved.placement)
-    proven = None
-    if bound is not None:
-        from gemopt.bounds.stored import verified_bound
-
-        proven = verified_bound(bound, problem)
-    report = {
-        "feasible": True,
-        "verified_bound_us": proven,
-        **parts,
-        "objective_us": result.objective,
-        "claimed_objective_us": saved.objective_us,
-        "seen_steps": list(saved.steps),
-        "idle_fraction": result.idle_fraction,
-        "straggler_share": result.straggler_share,
-        "balancedness": result.balancedness,
-    }
     if as_json:
-        print_json(report)
+        print_json(
+            {
+                "feasible": True,
+                **parts,
+                "objective_us": result.objective,
+                "claimed_objective_us": saved.objective_us,
+                "seen_steps": list(saved.steps),
+                "idle_fraction": result.idle_fraction,
+                "straggler_share": result.straggler_share,
+                "balancedness": result.balancedness,
+            }
+        )
         return 0
     print(f"{placement}: feasible, {result.objective:.6g} us over all steps")
     for part, cost in parts.items():
         print(f"  {part.partition('_')[0]} steps: {cost:.6g} us")
-    if proven is not None:
-        gap = 1 - proven / result.objective
-        print(f"  verified bound {proven:.6g} us: gap {100 * gap:.2f} %")
+    _show(problem, result)
+    return 0
+
+
+def _show_broken(placement: Path, broken: list[str], as_json: bool) -> None:
+    if as_json:
+        print_json({"feasible": False, "violations": broken})
+        return
+    print(f"{placement}: infeasible")
+    for line in broken:
+        print(f"  {line}")
+
+
+def _show(problem: Instance, result: Evaluation) -> None:
+    """Print where the time goes."""
     print(f"idle {100 * result.idle_fraction:.2f} % of GPU time")
     for name, share in zip(problem.gpu_names, result.straggler_share, strict=True):
         print(f"  {name} is the slowest in {100 * share:.1f} % of layers and steps")
     for engine, value in result.balancedness.items():
         print(f"  balancedness as {engine} defines it: {value:.4f}")
-    return 0
 
 
-def _parts(problem: Instance, saved: SavedPlacement) -> dict[str, Any]:
-    """Cost on the steps that the solver saw and, if there are any, on later ones."""
+def _parts(problem: Instance, saved: SavedPlacement, path: Path) -> dict[str, Any]:
+    """Cost on the steps that the solver saw and, if there are any, on later ones.
+
+    Raises
+    ------
+    FileError
+        The file claims another cost.
+    """
     from gemopt.evaluation import evaluate
+    from gemopt.io.errors import FileError
 
     start, stop = saved.steps
     if not 0 <= start < stop <= problem.num_steps:
-        return {}
+        raise FileError(
+            path,
+            f"instance.steps = [{start}, {stop}] is no part of the "
+            f"{problem.num_steps} steps",
+        )
     seen = evaluate(problem.steps(start, stop), saved.placement).objective
+    claim = saved.objective_us
+    if claim is not None and not math.isclose(claim, seen, rel_tol=_EQUAL):
+        raise FileError(path, f"objective_us = {claim}, but the placement costs {seen}")
     parts = {"seen_objective_us": seen}
     if stop < problem.num_steps:
         later = problem.steps(stop, problem.num_steps)

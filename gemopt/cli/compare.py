@@ -107,9 +107,15 @@ def command(
     if as_json:
         print_json({"instance": problem.name, "unseen": unseen, "rows": rows})
         return code
+    _show(problem, rows, reference)
+    return code
+
+
+def _show(problem: Instance, rows: list[dict[str, Any]], reference: str) -> None:
+    """Print the table, with differences against `reference` or else the first row."""
     base = next((row for row in rows if row["solver"] == reference), rows[0])
     print(
-        f"{problem.name or instance}: {problem.num_layers} layers, "
+        f"{problem.name or 'instance'}: {problem.num_layers} layers, "
         f"{problem.num_experts} experts in {problem.num_slots} slots on "
         f"{problem.num_gpus} GPUs; {rows[0]['seen_steps']} steps seen, "
         f"{rows[0]['unseen_steps']} unseen; differences against {base['solver']}"
@@ -118,7 +124,6 @@ def command(
         ["solver", "seen us", "", "unseen us", "", "bound us", "gap", "seconds", ""],
         [_cells(row, base) for row in rows],
     )
-    return code
 
 
 def _pareto(
