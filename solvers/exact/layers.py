@@ -17,7 +17,7 @@ from gemopt.model import Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.result import PROOF_TOLERANCE
 from gemopt.solver import Outcome
-from gemopt.stop import StopReason
+from gemopt.stop import MaxRuntime, StopCriterion, StopReason
 from solvers.exact.model import MAX_TERMS, Model, estimated_terms
 from solvers.exact.tangents import add_tangents, is_smooth
 
@@ -61,16 +61,18 @@ def refusal(instance: Instance) -> str | None:
     return None
 
 
-def hint_for(instance: Instance, seed: int, start: Placement | None) -> Placement:
-    """A good placement to start from."""
+def hint_for(
+    instance: Instance, seed: int, start: Placement | None, stop: StopCriterion
+) -> Placement:
+    """A good placement to start from, found within the limits of the whole run."""
     if start is not None:
         return start
     from gemopt.front_door import solve
 
     for name in ("search", "lpt", "linear"):
         if name in registry.entries():
-            limit = None if name == "linear" else _HINT_SECONDS
-            run = solve(instance, name, seed=seed, time_limit=limit, trace=False)
+            limits = stop | MaxRuntime(_HINT_SECONDS)
+            run = solve(instance, name, seed=seed, stop=limits, trace=False)
             if run.placement is not None:
                 return run.placement
     raise RuntimeError("no solver found a placement to start from")
@@ -87,7 +89,7 @@ def solve_layers(
     max_moves: int | None,
 ) -> Outcome:
     """Prove layer after layer, in rounds of growing time while several are open."""
-    best = hint_for(instance, seed, start)
+    best = hint_for(instance, seed, start, monitor.stop)
     cost = evaluate(instance, best).per_layer
     monitor.improved(float(cost.sum()), best)
     one_step = water_filling(instance)
