@@ -38,6 +38,7 @@ def command(
     as_json: JsonOption = False,
 ) -> int:
     """Check a placement file against an instance, and evaluate it anew."""
+    from gemopt.bounds.stored import verified_bound
     from gemopt.check import violations
     from gemopt.evaluation import evaluate
     from gemopt.io.catalog import load
@@ -60,10 +61,12 @@ def command(
         return 1
     parts = _parts(problem, saved, placement) if own else {}
     result = evaluate(problem, saved.placement)
+    proven = None if bound is None else verified_bound(bound, problem)
     if as_json:
         print_json(
             {
                 "feasible": True,
+                "verified_bound_us": proven,
                 **parts,
                 "objective_us": result.objective,
                 "claimed_objective_us": saved.objective_us,
@@ -77,7 +80,7 @@ def command(
     print(f"{placement}: feasible, {result.objective:.6g} us over all steps")
     for part, cost in parts.items():
         print(f"  {part.partition('_')[0]} steps: {cost:.6g} us")
-    _show(problem, result)
+    _show(problem, result, proven)
     return 0
 
 
@@ -90,8 +93,11 @@ def _show_broken(placement: Path, broken: list[str], as_json: bool) -> None:
         print(f"  {line}")
 
 
-def _show(problem: Instance, result: Evaluation) -> None:
-    """Print where the time goes."""
+def _show(problem: Instance, result: Evaluation, proven: float | None) -> None:
+    """Print the verified bound, if any, and where the time goes."""
+    if proven is not None:
+        gap = 1 - proven / result.objective
+        print(f"  verified bound {proven:.6g} us: gap {100 * gap:.2f} %")
     print(f"idle {100 * result.idle_fraction:.2f} % of GPU time")
     for name, share in zip(problem.gpu_names, result.straggler_share, strict=True):
         print(f"  {name} is the slowest in {100 * share:.1f} % of layers and steps")

@@ -125,22 +125,23 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """
     columns = list(zip(header, *rows, strict=True))
     words = [i == 0 or _has_words(column[1:]) for i, column in enumerate(columns)]
+    widths = [max(map(len, column)) for column in columns]
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for title, left in zip(header, words, strict=True):
             table.add_column(title, justify="left" if left else "right", no_wrap=True)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         console = Console()
-        needed = console.measure(table, options=console.options.update(width=1000))
-        console.width = max(console.width, needed.maximum)  # fold lines, cut nothing
-        console.print(table, markup=False)
+        # The terminal may fold lines; no cell is cut.
+        console.width = max(console.width, sum(widths) + 3 * len(widths))
+        console.print(table)
         return
-    widths = [max(map(len, column)) for column in columns]
     for line in (header, *rows):
         cells = [
             cell.ljust(width) if left else cell.rjust(width)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import gemopt
+from gemopt.bounds import lower_bound
+from gemopt.bounds.stored import save_bound
 from tests.cli.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
@@ -265,3 +267,17 @@ def test_compare_finds_nothing(cli: Cli, tmp_path: Path) -> None:
     uneven = gemopt.Instance.from_arrays(counts, models, slots=[1, 2])
     gemopt.save(uneven, tmp_path / "uneven.json")
     assert cli("compare", tmp_path / "uneven.json", "-s", "eplb").code == 1
+
+
+def test_check_verifies_a_stored_bound(
+    cli: Cli, path: Path, tmp_path: Path, instance: gemopt.Instance
+) -> None:
+    """`check --bound` recomputes the bound of a file and prints the gap to it."""
+    out, bound = tmp_path / "a.placement.json", tmp_path / "a.bound.safetensors"
+    cli("solve", path, "-s", "lpt", "-o", out)
+    found = lower_bound(instance)
+    save_bound(bound, instance, found)
+    report = json.loads(cli("check", path, out, "--bound", bound, "--json").out)
+    assert report["verified_bound_us"] == pytest.approx(found.value)
+    assert report["verified_bound_us"] <= report["objective_us"]
+    assert "verified bound" in cli("check", path, out, "--bound", bound).out

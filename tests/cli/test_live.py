@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import gemopt
+from gemopt.cli.common import print_table
 from gemopt.cli.live import LiveBar, done_fraction, live_observer
 from gemopt.stop import Progress
 
@@ -46,3 +47,24 @@ def test_the_bar_follows_the_nearer_limit(
     """Two seconds and three iterations fill the bar by the limit that is nearer."""
     progress = Progress(3, 2.0, math.inf, -math.inf, 0)
     assert done_fraction(progress, time_limit, iterations) == expected
+
+
+def test_tables_on_a_narrow_terminal_are_not_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A terminal gets a drawn table with every cell whole, however wide."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "20")
+    rows = [["a", "12.5", "a long remark"], ["bb", "-", "[x] and another one"]]
+    print_table(["name", "us", "remark"], rows)
+    text = terminal.getvalue()
+    for cell in ("a long remark", "[x] and another one", "12.5"):
+        assert cell in text
+
+
+def test_tables_in_a_pipe_align_words_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe gets plain columns: words flush left, numbers flush right."""
+    print_table(["name", "us", "remark"], [["a", "2.5", "x"], ["b", "12.5", "yy"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["name    us  remark", "a      2.5  x", "b     12.5  yy"]
