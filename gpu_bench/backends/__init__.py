@@ -1,0 +1,39 @@
+"""Implementations of the expert layer, one a file, by name."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpu_bench.backends.base import Backend
+    from gpu_bench.tiles import TileTable
+
+NAMES = ("triton", "grouped_mm", "loop")
+
+
+def make(name: str, *, table: "TileTable | None" = None) -> "Backend":
+    """Build the backend `name`.
+
+    Parameters
+    ----------
+    name
+        One of `NAMES`.
+    table
+        Tiles, for backends that take them.
+
+    Raises
+    ------
+    ValueError
+        Unknown name, or something that it needs is missing.
+    """
+    if name == "triton":
+        from gpu_bench.backends.triton_grouped import TritonGrouped
+
+        return TritonGrouped(table)
+    if name == "grouped_mm":
+        from gpu_bench.backends.grouped_mm import GroupedMm
+
+        return GroupedMm()
+    if name == "loop":
+        from gpu_bench.backends.loop import Loop
+
+        return Loop()
+    raise ValueError(f"backend {name!r} is unknown; known: {', '.join(NAMES)}")
