@@ -24,6 +24,11 @@ from solvers.search.trivial import nothing_to_gain
 
 CHUNK = 2_000_000  #: proposals times steps of one kernel call, well below 0.2 s
 
+# Where every pair of slots is proposed this often in a round, rounds start hotter and
+# hotter: small instances have few but deep valleys.
+REPEATS = 50
+HEATS = (1.0, 4.0, 16.0, 64.0)
+
 
 @dataclass(frozen=True)
 class SearchParams:
@@ -152,7 +157,8 @@ class _Run:
         # Only step-dependent rows (`Regimes`) make layers fold in different ways.
         self.folded = fold(instance, 0) if one_row else None
         self.first: Ints | None = None
-        if preset.rounds == 0 and plain and one_row:
+        quick = preset.rounds == 0 and len(preset.z) == 1
+        if quick and plain and one_row:
             base = np.array([line[0] for line in lines if line])
             scale = np.array([line[3] for line in lines if line])
             self.first = place_loads(
@@ -186,7 +192,10 @@ class _Run:
         proposals = self.proposals
         chunk = max(1, min(proposals, CHUNK // (steps + 16)))
         pieces = -(-proposals // chunk)
-        heat = np.geomspace(preset.hot, preset.cold, pieces + 1)
+        hot = preset.hot
+        if proposals >= REPEATS * self.instance.num_slots**2:
+            hot *= HEATS[(done - 1) % len(HEATS)]
+        heat = np.geomspace(hot, preset.cold, pieces + 1)
         for i in range(pieces):
             search.anneal(rng, chunk, heat[i], heat[i + 1])
             yield

@@ -35,7 +35,7 @@ def test_beats_eplb_on_bursts() -> None:
 
 
 def test_tree_search_improves_on_dealing_by_need_alone() -> None:
-    """The worst GPU's mean + z sd is never above that of its first leaf, often below."""
+    """The tree search is never worse than its first leaf, and often better."""
     better = 0
     for seed in range(6):
         instance = synthetic_instance(32, 8, 40, steps=WINDOWS, seed=seed)
