@@ -189,7 +189,9 @@ def _lines(
                 out,
             )
             room[k, t], rate[k, t] = out
-    # A flat curve has any rate: a huge capacity makes the row hold without cost.
+    # No GPU gets more than the whole step: a larger room (that of a flat curve) says no
+    # more, and its size would drown the certificate in rounding errors.
+    room = np.minimum(room, total[None, :])
     common = np.maximum(rate.max(axis=0), 1e-9)
     slack = 1e-9 * (1 + np.abs(room)) + least.lost[None, :]
     return room + slack, common

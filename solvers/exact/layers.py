@@ -13,7 +13,7 @@ from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import minorant
 from gemopt.bounds.water_filling import water_filling
 from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Ints, Placement
+from gemopt.model import Floats, Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.result import PROOF_TOLERANCE
 from gemopt.solver import Outcome
@@ -92,10 +92,7 @@ def solve_layers(
     best = hint_for(instance, seed, start, monitor.stop)
     cost = evaluate(instance, best).per_layer
     monitor.improved(float(cost.sum()), best)
-    one_step = water_filling(instance)
-    if instance.num_slots == instance.num_experts:
-        for layer in range(instance.num_layers):
-            one_step[layer] = count_heavy(minorant(instance, layer), one_step[layer])
+    one_step = _one_step_bounds(instance)
     bounds = one_step @ instance.weights
     rows, cost = best.phy2log.copy(), cost.copy()
     models: dict[int, Model] = {}
@@ -111,28 +108,29 @@ def solve_layers(
         gap = cost - bounds
         return np.flatnonzero(gap > PROOF_TOLERANCE * cost).tolist()
 
+    def improve(layer: int, limit: float) -> None:
+        """Work on one layer and keep what comes of it."""
+        if layer not in models:
+            first = None if start is None else start.phy2log[layer]
+            models[layer] = Model(
+                instance, layer, one_step[layer], cost[layer], max_moves, first
+            )
+        answer = _prove(models[layer], rows[layer], back_end, limit, jobs, seed, stop)
+        bounds[layer] = max(bounds[layer], answer.bound)
+        if answer.phy2log is not None:
+            one = Placement(answer.phy2log[None], instance.slots)
+            found = evaluate(instance.layer(layer), one).objective
+            if found < cost[layer]:
+                rows[layer], cost[layer] = answer.phy2log, found
+                better = Placement(rows.copy(), instance.slots)
+                monitor.improved(float(cost.sum()), better)
+        monitor.bounded(float(np.minimum(bounds, cost).sum()))
+
     try:
         while unproven() and not stop():
             todo = unproven()
             for layer in todo:
-                if layer not in models:
-                    first = None if start is None else start.phy2log[layer]
-                    models[layer] = Model(
-                        instance, layer, one_step[layer], cost[layer], max_moves, first
-                    )
-                limit = np.inf if len(todo) == 1 else seconds
-                answer = _prove(
-                    models[layer], rows[layer], back_end, limit, jobs, seed, stop
-                )
-                bounds[layer] = max(bounds[layer], answer.bound)
-                if answer.phy2log is not None:
-                    one = Placement(answer.phy2log[None], instance.slots)
-                    found = evaluate(instance.layer(layer), one).objective
-                    if found < cost[layer]:
-                        rows[layer], cost[layer] = answer.phy2log, found
-                        better = Placement(rows.copy(), instance.slots)
-                        monitor.improved(float(cost.sum()), better)
-                monitor.bounded(float(np.minimum(bounds, cost).sum()))
+                improve(layer, np.inf if len(todo) == 1 else seconds)
                 if stop():
                     break
             seconds *= 4.0
@@ -151,6 +149,15 @@ def solve_layers(
             "bound_within_moves": float(np.minimum(bounds, cost).sum()),
         },
     )
+
+
+def _one_step_bounds(instance: Instance) -> Floats:
+    """The better of water-filling and counting, us ``[layers, steps]``."""
+    bounds = water_filling(instance)
+    if instance.num_slots == instance.num_experts:
+        for layer in range(instance.num_layers):
+            bounds[layer] = count_heavy(minorant(instance, layer), bounds[layer])
+    return bounds
 
 
 def _prove(
