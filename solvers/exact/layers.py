@@ -136,18 +136,28 @@ def solve_layers(
             seconds *= 4.0
     except KeyboardInterrupt:
         reason = StopReason.INTERRUPTED
+    placement = Placement(rows, instance.slots)
+    return _outcome(placement, cost, bounds, reason, max_moves)
+
+
+def _outcome(
+    placement: Placement,
+    cost: Floats,
+    bounds: Floats,
+    reason: StopReason | None,
+    max_moves: int | None,
+) -> Outcome:
+    """What is known in the end; cost and bound of each layer in us ``[layers]``."""
     proven = cost - bounds <= PROOF_TOLERANCE * cost
     if reason is None or proven.all():
         reason = StopReason.PROVEN
+    total = float(np.minimum(bounds, cost).sum())
     return Outcome(
-        Placement(rows, instance.slots),
+        placement,
         reason,
         # A limit on moves makes the bound one on the limited problem only.
-        -np.inf if max_moves is not None else float(np.minimum(bounds, cost).sum()),
-        stats={
-            "layers_proven": int(proven.sum()),
-            "bound_within_moves": float(np.minimum(bounds, cost).sum()),
-        },
+        -np.inf if max_moves is not None else total,
+        stats={"layers_proven": int(proven.sum()), "bound_within_moves": total},
     )
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from gemopt.latency.base import CURVE
 from solvers.exact.model import Model
 
-TOTAL = 2e10  #: the objective of the hint in whole units, about
+#: The objective of the hint in whole units, about: coefficients stay below 2**31, above
+#: which the presolve of OR-Tools 9.15 returns wrong optima.
+TOTAL = 1e9
 Floats = NDArray[np.float64]
 
 
