@@ -1,6 +1,6 @@
-"""Hypothesis profiles: `dev` (default), `ci` (the same examples every run), `deep`.
+"""Hypothesis profiles: `dev`, `ci` (the same examples every run), `deep`.
 
-Choose with ``HYPOTHESIS_PROFILE=deep pytest``.
+The default is `ci` where CI is set, else `dev`. Choose with ``HYPOTHESIS_PROFILE=deep pytest``.
 """
 
 import os
@@ -13,4 +13,5 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.register_profile("deep", settings.get_profile("dev"), max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+_default = "ci" if os.environ.get("CI") else "dev"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _default))
