@@ -1,6 +1,7 @@
 """Hypothesis profiles: `dev`, `ci` (the same examples every run), `deep`.
 
-The default is `ci` where CI is set, else `dev`. Choose with ``HYPOTHESIS_PROFILE=deep pytest``.
+The default is `ci` where CI is set, else `dev`; ``HYPOTHESIS_PROFILE=deep pytest``
+chooses another one.
 """
 
 import os
