@@ -339,9 +339,12 @@ def line_into(
         for i in range(caps.curve_piece[c], caps.curve_piece[c + 1]):
             if caps.end[i] <= x0 or caps.begin[i] >= most:
                 continue
-            for end in range(2):
-                x = min(caps.end[i], most) if end else max(caps.begin[i], x0)
-                y = max(bound, caps.intercept[i] + caps.slope[i] * x)
+            first, last = max(caps.begin[i], x0), min(caps.end[i], most)
+            # Where the piece crosses the bound, max(latency, bound) has a corner too.
+            slope = caps.slope[i]
+            corner = (bound - caps.intercept[i]) / slope if slope != 0.0 else first
+            for x in (first, min(max(corner, first), last), last):
+                y = max(bound, caps.intercept[i] + slope * x)
                 while len(hull_x) > 1 and (y - hull_y[-2]) * (
                     hull_x[-1] - hull_x[-2]
                 ) <= (hull_y[-1] - hull_y[-2]) * (x - hull_x[-2]):
