@@ -38,7 +38,7 @@ class GemParams(ClassRule):
         Rounds of search; the first one starts from the constructed placement.
     """
 
-    restarts: int = 48
+    restarts: int = 40
 
     def __post_init__(self) -> None:
         super().__post_init__()
