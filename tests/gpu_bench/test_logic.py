@@ -1,11 +1,14 @@
 """Plans, fits and verdicts: no GPU, no torch."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gemopt.latency import Line, Regimes, Roofline, TileActive
+from gemopt.traffic.shapes import SHAPES
 from gpu_bench.bisect import bisect_curve
 from gpu_bench.compare import Verdict, compare_profiles, judge
 from gpu_bench.fit import Samples, fit_all
@@ -22,7 +25,13 @@ from gpu_bench.sampling import (
     vector_loads,
 )
 from gpu_bench.stats import errors, summary
-from gpu_bench.tiles import TileTable, default_table, waves
+from gpu_bench.tiles import (
+    TABLES_FILE,
+    TileTable,
+    default_table,
+    known_table,
+    waves,
+)
 
 TABLE = default_table(16, 2048, 768)
 RNG = np.random.default_rng(0)
@@ -185,3 +194,17 @@ def test_tables_round_trip_and_summaries_refuse_nothing() -> None:
         summary([])
     with pytest.raises(ValueError, match="positive"):
         errors([1.0], [0.0])
+
+
+def test_every_stored_table_loads() -> None:
+    """Each tuned table parses, ends without limit, and belongs to a known shape."""
+    keys = json.loads(TABLES_FILE.read_text())
+    assert keys
+    for key in keys:
+        hidden, rest = key.split("x")
+        intermediate, experts = rest.split("e")
+        sizes = int(hidden), int(intermediate), int(experts)
+        table = known_table(*sizes)
+        assert TileTable.from_json(table.to_json()) == table
+        assert table.config(1e9).block_m in (16, 32, 64, 128)
+        assert any((s.hidden, s.intermediate) == sizes[:2] for s in SHAPES.values())
