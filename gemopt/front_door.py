@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemopt import registry
-from gemopt.auto import choose
+from gemopt.auto import SEARCH, choose
 from gemopt.bounds.lower_bound import effort_seconds, lower_bound
 from gemopt.check import require_feasible, violations
 from gemopt.evaluation import evaluate
@@ -19,8 +19,6 @@ from gemopt.stop import StopCriterion, StopReason, joined
 if TYPE_CHECKING:
     from gemopt.model import Instance, Placement
     from gemopt.solver import Solver
-
-DEFAULT_SOLVER = "search"
 
 
 def solve(
@@ -85,7 +83,7 @@ def solve(
     if isinstance(solver, str):
         name = solver
         if solver == "auto":
-            name = DEFAULT_SOLVER if params else choose(instance, time_limit)
+            name = SEARCH if params else choose(instance, time_limit)
         cls = registry.entry(name).load()
     else:
         name, cls = solver.name, solver
