@@ -12,6 +12,7 @@ from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writab
 if TYPE_CHECKING:
     from gemopt.comm import Communication
     from gemopt.latency import LatencyModel
+    from gemopt.links import Topology
     from gemopt.model import Instance
     from gemopt.routing import RoutingTrace
 
@@ -58,7 +59,10 @@ SumOption = Annotated[
 NameOption = Annotated[str | None, typer.Option(help="Name of the instance.")]
 LinksOption = Annotated[
     str | None,
-    typer.Option(help="Add all-to-all costs over these links, such as nvlink-host."),
+    typer.Option(
+        help="Add all-to-all costs: nvlink-host or another known machine, or a file "
+        "of measured links (.json)."
+    ),
 ]
 HiddenOption = Annotated[
     int | None, typer.Option(help="Width of a token's activation; for --links.")
@@ -101,6 +105,7 @@ def command(
     from gemopt.traffic.windows import sum_windows
 
     models, names = _models(profile, latency, gpus)
+    hosts = None if node is None else _numbers("--node", node)
     routing = read_routing(
         trace,
         batch=batch,
@@ -113,13 +118,13 @@ def command(
         routing.counts if width == 1 else sum_windows(routing.counts, width),
         models,
         slots=_slots(slots, len(models)),
-        node=None if node is None else _numbers("--node", node),
+        node=hosts,
         layer_ids=routing.layer_ids,
         weights=routing.weights if width == 1 else None,
         name=name or output.stem,
         gpu_names=names,
         provenance={**routing.provenance, "summed_steps": width},
-        comm=_communication(routing, width, links, hidden, overlap),
+        comm=_communication(routing, width, _topology(links, hosts), hidden, overlap),
     )
     save(instance, output)
     _show(instance, output, as_json)
@@ -149,17 +154,15 @@ def _show(instance: Instance, output: Path, as_json: bool) -> None:
 def _communication(
     routing: RoutingTrace,
     width: int,
-    links: str | None,
+    chosen: Topology | None,
     hidden: int | None,
     overlap: float,
 ) -> Communication | None:
     """Communication of the instance, if links were named."""
-    if links is None:
+    if chosen is None:
         return None
     from gemopt.comm import Communication
-    from gemopt.links import topology
 
-    chosen = topology(links)
     if routing.tokens is None:
         raise ValueError("--links needs per-token expert_ids, the trace has counts")
     if hidden is None:
@@ -171,6 +174,19 @@ def _communication(
         hidden=hidden,
         overlap=overlap,
     )
+
+
+def _topology(links: str | None, hosts: list[int] | None) -> Topology | None:
+    """Links of a known machine, or measured ones from a file."""
+    if links is None:
+        return None
+    if links.endswith(".json"):
+        from gemopt.io.links_file import read_topology
+
+        return read_topology(links, len(set(hosts or [0])))
+    from gemopt.links import topology
+
+    return topology(links)
 
 
 def _models(

@@ -11,24 +11,18 @@ from gemopt.comm.routing import TokenRouting
 from gemopt.comm.spec import Communication
 from gemopt.io.atomic import write_bytes
 from gemopt.io.errors import FileError
+from gemopt.io.links_file import LinkDoc
 from gemopt.io.schema import Document
 from gemopt.io.tensors import checked_sidecar, read_tensors, tensor_bytes
-from gemopt.links import Link, Topology
+from gemopt.links import Topology
 
 FORMAT = "gemopt-communication"
 VERSION = 1
 SUFFIX = ".comm.safetensors"
 
 
-class LinkDoc(Document):
-    """`gemopt.topology.Link`."""
-
-    alpha_us: float
-    gb_per_s: float
-
-
 class TopologyDoc(Document):
-    """`gemopt.topology.Topology`."""
+    """`gemopt.links.Topology`."""
 
     intra: LinkDoc
     inter: LinkDoc
@@ -101,9 +95,7 @@ def read(file: Path, doc: CommunicationDoc) -> Communication:
     try:
         return Communication(
             topology=Topology(
-                Link(**links.intra.model_dump()),
-                Link(**links.inter.model_dump()),
-                links.hierarchical,
+                links.intra.link(), links.inter.link(), links.hierarchical
             ),
             hidden=doc.hidden,
             top_k=doc.top_k,
