@@ -53,6 +53,8 @@ _BUILT_IN = (
     Entry("meancov", "solvers.meancov:MeanCov"),
     Entry("search", "solvers.search:Search"),
     Entry("cluster", "solvers.cluster:Cluster", ("sklearn", "networkx")),
+    Entry("grace", "solvers.grace:Grace", ("sklearn", "networkx")),
+    Entry("moetuner", "solvers.moetuner:Moetuner", ("ortools",)),
     Entry("cpsat", "solvers.cpsat:Cpsat", ("ortools",)),
     Entry("milp", "solvers.milp:Milp", ("highspy",)),
 )

@@ -15,11 +15,11 @@ from gemopt.progress import Monitor
 from gemopt.solver import Outcome
 from solvers.cluster.assign import balanced, capacitated, distances
 from solvers.cluster.methods import METHODS
-from solvers.cluster.speeds import fair_shares, finishing_lines
 from solvers.cluster.spread import deal
 from solvers.feasible import repaired
 from solvers.layers import BestRows, run_rounds
 from solvers.replicas import replica_counts
+from solvers.speeds import fair_shares, finishing_lines
 
 Mode = Literal["auto", "spread", "together", "both"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from gemopt.comm.cost import links
 from gemopt.comm.spec import Communication
 from gemopt.incremental import LayerState
-from gemopt.model import Floats, Instance, Ints
+from gemopt.model import Instance, Ints
 from solvers.joint.kernels import (
     Groups,
     Traffic,
@@ -17,6 +17,7 @@ from solvers.joint.kernels import (
     fill_traffic,
     total_after,
 )
+from solvers.joint.rates import GroupRates, rates
 
 
 def joint_descent(
@@ -65,33 +66,14 @@ def joint_descent(
 def layer_traffic(instance: Instance, comm: Communication, layer: int) -> Traffic:
     """Prepare the communication of one layer for the kernels."""
     link = links(instance.node, comm)
-    gpus = instance.num_gpus
-    size = np.bincount(link.node)
-    mates = size[link.node] - 1
+    hosts = int(link.node.max()) + 1
     share = comm.pairs[layer].copy()
     chosen = np.diagonal(share).copy()
     np.fill_diagonal(share, 0.0)
-    if link.hierarchical:
-        relays = np.zeros(len(size))
-        np.add.at(relays, link.node, 1.0 + link.relayed)
-        near = (relays[link.node] - 1.0 - link.relayed) / gpus * link.intra_us
-        far = np.zeros(gpus)
-    else:
-        near = mates / gpus * link.intra_us
-        far = (gpus - 1 - mates) / gpus * link.inter_us
-    busiest = np.zeros(len(size))
-    np.maximum.at(busiest, link.node, link.relayed)
-    gpu_groups = _groups(instance, instance.slot2gpu, gpus, near, far)
-    host_groups = _groups(
-        instance,
-        link.node[instance.slot2gpu],
-        len(size),
-        np.zeros(len(size)),
-        busiest / gpus * link.inter_us,
-    )
+    per_token = rates(instance, comm)
     return Traffic(
-        gpus=gpu_groups,
-        hosts=host_groups,
+        gpus=_groups(instance, instance.slot2gpu, instance.num_gpus, per_token.gpus),
+        hosts=_groups(instance, link.node[instance.slot2gpu], hosts, per_token.hosts),
         share=share,
         chosen=chosen,
         top_k=comm.top_k,
@@ -103,7 +85,7 @@ def layer_traffic(instance: Instance, comm: Communication, layer: int) -> Traffi
 
 
 def _groups(
-    instance: Instance, slot2group: Ints, count: int, near_us: Floats, far_us: Floats
+    instance: Instance, slot2group: Ints, count: int, per_token: GroupRates
 ) -> Groups:
     return Groups(
         slot2group=np.array(slot2group),
@@ -111,6 +93,6 @@ def _groups(
         pair=np.zeros(count),
         ratio=np.ones(count),
         tokens=np.zeros((count, instance.num_steps)),
-        near_us=near_us,
-        far_us=far_us,
+        near_us=per_token.near_us,
+        far_us=per_token.far_us,
     )
