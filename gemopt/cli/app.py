@@ -16,6 +16,7 @@ from gemopt.cli import (
     graph,
     import_,
     instances,
+    replay,
     report,
     solve,
     solvers,
@@ -35,6 +36,7 @@ app.command("check")(check.command)
 app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("report")(report.command)
+app.command("replay")(replay.command)
 app.command("apply")(apply.command)
 app.command("build")(build.command)
 app.command("generate")(generate.command)
