@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from gemopt.io.profile_file import save_profile
 from gemopt.traffic.shapes import SHAPES
 from gpu_bench import devices
-from gpu_bench.document import own_spread, to_profile
+from gpu_bench.compare import own_spread
+from gpu_bench.document import to_profile
 from gpu_bench.fit.token_curve import curve
 from gpu_bench.layer import ExpertLayer
 from gpu_bench.profile import Outcome, curves, make_layer, profile

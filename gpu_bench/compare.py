@@ -1,13 +1,21 @@
 """Is one profile faster than another, beyond what a card differs from itself?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpu_bench.stats import bootstrap_interval, summary
 
+if TYPE_CHECKING:
+    from gemopt.io.profile_file import Profile
+
+#: Ranges of tokens on a GPU, (low, high], that are compared apart: the ratio of two
+#: kinds of GPU moves with the load.
+RANGES = {"all": (0, inf), "few tokens": (0, 512), "many tokens": (512, inf)}
 LEAST_SPREAD = 0.005  # below the noise within one call nothing can be told
 
 
@@ -117,3 +125,61 @@ def compare_profiles(
     low, high = bootstrap_interval([ratios], lambda r: float(np.median(r)))
     overall = judge(float(np.median(ratios)), low, high, spread)
     return ProfileComparison(overall, points, spread)
+
+
+def own_spread(profile: "Profile", low: float = 0, high: float = inf) -> float:
+    """How far a card differs from itself, hot against cold: median, 0.01 = 1 %.
+
+    Loads of `low` < tokens <= `high` count. At least the drift of the anchor.
+    """
+    drift = float(profile.measurement.get("anchor_drift", 0.0))
+    differences = [
+        abs(np.median(mark["hot_us"]) / np.median(mark["cold_us"]) - 1.0)
+        for mark in profile.measurement.get("fingerprint") or []
+        if low < mark["tokens"] <= high
+    ]
+    return max(drift, float(np.median(differences))) if differences else drift
+
+
+def samples_by_load(
+    profile: "Profile", low: float = 0, high: float = inf
+) -> dict[tuple[float, tuple[int, ...]], tuple[float, ...]]:
+    """Samples of points of `low` < tokens <= `high`, us, by (mean tokens, counts)."""
+    return {
+        (float(point.extra["mean_tokens"]), point.counts): point.samples_us
+        for point in profile.points
+        if low < sum(point.counts) <= high
+    }
+
+
+def compare_ranges(
+    first: "Profile", second: "Profile"
+) -> dict[str, ProfileComparison | None]:
+    """Compare two profiles in each of `RANGES`; None where they share no load.
+
+    Raises
+    ------
+    ValueError
+        They were made for different layers, kernels or modes.
+    """
+    for record in ("shape", "backend"):
+        _require_equal(first, second, record, getattr(first, record))
+    _require_equal(first, second, "measurement", ("mode",))
+    found: dict[str, ProfileComparison | None] = {}
+    for name, ends in RANGES.items():
+        a, b = samples_by_load(first, *ends), samples_by_load(second, *ends)
+        spread = max(own_spread(first, *ends), own_spread(second, *ends))
+        found[name] = compare_profiles(a, b, spread) if a.keys() & b.keys() else None
+    return found
+
+
+def _require_equal(
+    first: "Profile", second: "Profile", record: str, names: Iterable[str]
+) -> None:
+    for name in names:
+        one, other = getattr(first, record)[name], getattr(second, record).get(name)
+        if one != other and name != "tiles":
+            raise ValueError(
+                f"{record}.{name} is {one!r} of {first.name} and {other!r} of "
+                f"{second.name}; only profiles of the same layer can be compared"
+            )

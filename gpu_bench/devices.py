@@ -28,15 +28,16 @@ def find(kind: str = "auto") -> list[torch.device]:
     ----------
     kind
         ``"auto"`` takes all visible GPUs, of any vendor that torch supports; ``"cpu"``
-        the host; else torch's name of one device, such as ``"cuda:1"``.
+        the host; else a kind (``"cuda"``) or some devices (``"cuda:0,1"``). A device
+        named twice is measured twice.
 
     Raises
     ------
     ValueError
         No such device; the message says what to do.
     """
-    if kind == "cpu":
-        return [torch.device("cpu")]
+    if set(kind.split(",")) == {"cpu"}:
+        return [torch.device("cpu")] * len(kind.split(","))
     found = torch.accelerator.current_accelerator()
     if found is None or not torch.accelerator.is_available():
         raise ValueError(
@@ -48,10 +49,15 @@ def find(kind: str = "auto") -> list[torch.device]:
     every = [torch.device(found.type, i) for i in range(count)]
     if kind in ("auto", found.type):
         return every
-    if kind not in map(str, every):
-        known = ", ".join(map(str, every))
-        raise ValueError(f"device {kind!r} is not here; visible: {known}, cpu")
-    return [torch.device(kind)]
+    by_name = {str(device): device for device in every}
+    prefix, _, numbers = kind.partition(":")
+    names = [n if ":" in n else f"{prefix}:{n}" for n in numbers.split(",")]
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise ValueError(
+            f"device {kind!r} is not here; visible: {', '.join(by_name)}, cpu"
+        )
+    return [by_name[name] for name in names]
 
 
 def clocks_of(device: torch.device) -> Clocks:
@@ -76,6 +82,13 @@ def _properties(device: torch.device) -> Any:
     if device.type == "cpu":
         return None
     return torch.get_device_module(device).get_device_properties(device)
+
+
+def card_name(device: torch.device) -> str:
+    """Short name of a device, such as H100: the first word that ends in a digit."""
+    properties = _properties(device)
+    words = ["CPU"] if properties is None else str(properties.name).split()
+    return next((word for word in words if word[-1:].isdigit()), words[-1])
 
 
 def describe(device: torch.device, clocks: Clocks) -> dict[str, Any]:

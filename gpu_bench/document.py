@@ -1,6 +1,5 @@
-"""A finished profile as a file of gemopt, and back to what comparisons need."""
+"""A finished profile as a file of gemopt."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def to_profile(outcome: Outcome, ceilings: devices.Ceilings | None = None) -> "P
     settings = run.settings
     table = run.session.backend.table
     return Profile(
-        name=_name(device, run.sms),
+        name=_name(outcome),
         device=device,
         shape={
             "model": settings.model,
@@ -64,11 +63,10 @@ def to_profile(outcome: Outcome, ceilings: devices.Ceilings | None = None) -> "P
     )
 
 
-def _name(device: Mapping[str, Any], sms: int) -> str:
-    words = str(device["name"]).split()
-    card = next((w for w in words if w[-1:].isdigit()), words[0])
-    limited = sms != device.get("multiprocessors", sms)
-    return f"{card}-{sms}sm" if limited else card
+def _name(outcome: Outcome) -> str:
+    device = outcome.run.session.layer.x.device
+    card, sms = devices.card_name(device), outcome.run.sms
+    return card if sms == devices.multiprocessors(device) else f"{card}-{sms}sm"
 
 
 def _rounded(point: Point) -> tuple[float, ...]:
@@ -137,24 +135,4 @@ def _measurement(outcome: Outcome) -> dict[str, Any]:
         "hot_over_cold": [
             round(hot.us / cold.us - 1, 5) for cold, hot in outcome.cold_hot
         ],
-    }
-
-
-def own_spread(profile: "Profile") -> float:
-    """How far the card of a profile differs from itself, hot against cold: median."""
-    differences = profile.measurement.get("hot_over_cold") or []
-    drift = float(profile.measurement.get("anchor_drift", 0.0))
-    if not differences:
-        return drift
-    return max(drift, float(np.median(np.abs(differences))))
-
-
-def samples_by_load(
-    profile: "Profile", kind: str = "boundary"
-) -> dict[tuple[float, tuple[int, ...]], tuple[float, ...]]:
-    """Samples of the points of a kind, us, by (mean tokens, counts)."""
-    return {
-        (float(point.extra["mean_tokens"]), point.counts): point.samples_us
-        for point in profile.points
-        if point.extra.get("kind") == kind
     }

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,16 +140,29 @@ def profile(
     run = _prepare(settings, device, layer, sm_limit, trace, progress)
     book = None
     if journal is not None:
-        book = Journal(journal, {**settings.to_json(), "sms": run.sms}, resume)
+        book = Journal(journal, _identity(run, trace), resume)
         run.session.known = dict(book.points)
         run.session.on_point = book.add
-    _measure_boundaries(run)
-    _measure_judges(run)
-    fits, missed = _fit_until_good(run)
-    cold_hot = _fingerprint(run)
-    if book is not None:
-        book.close()
+    try:
+        _measure_boundaries(run)
+        _measure_judges(run)
+        fits, missed = _fit_until_good(run)
+        cold_hot = _fingerprint(run)
+    finally:
+        if book is not None:
+            book.close()
     return Outcome(run, fits, cold_hot, missed, time.perf_counter() - began)
+
+
+def _identity(run: Run, trace: NDArray[np.int64] | None) -> dict[str, Any]:
+    """What two runs must share for one to go on with the points of the other."""
+    device = devices.describe(run.session.layer.x.device, run.session.clocks)
+    return {
+        **run.settings.to_json(),
+        "multiprocessors": run.sms,
+        "device": device.get("uuid_sha256", device["name"]),
+        "trace": None if trace is None else sha256(trace.tobytes()).hexdigest()[:16],
+    }
 
 
 def _prepare(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gpu_bench.backends import make
+from gpu_bench.backends import NAMES, make
 from gpu_bench.layer import ExpertLayer
 from gpu_bench.tiles import TileTable
 
@@ -82,6 +82,36 @@ def check_backend(
         error = float((result - truth).norm() / truth.norm())
         checks.append(Check(name, shape, label, error))
     return checks
+
+
+def check_all(
+    device: torch.device, tables: Sequence[TileTable] = ()
+) -> tuple[list[Check], list[str]]:
+    """Check every backend that runs on `device`.
+
+    Parameters
+    ----------
+    device
+        Where to run.
+    tables
+        Tiles to check the Triton backend with, besides its default ones.
+
+    Returns
+    -------
+    tuple
+        The checks, and a line for each backend that does not run there.
+    """
+    checks, skipped = [], []
+    for name in NAMES:
+        if name == "triton" and device.type == "cpu":
+            skipped.append("backend triton needs a GPU: not checked")
+            continue
+        try:
+            for table in (None, *tables) if name == "triton" else (None,):
+                checks += check_backend(name, device, table=table)
+        except ValueError as error:
+            skipped.append(f"{error}: not checked")
+    return checks, skipped
 
 
 def table_text(checks: Sequence[Check]) -> str:

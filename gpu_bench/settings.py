@@ -1,7 +1,7 @@
 """What a profile is made of: shape, backend, mode, seed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gemopt.traffic.shapes import shape as known_shape
@@ -11,6 +11,9 @@ from gpu_bench.targets import EXPERTS_PER_GPU
 DUTY = {"burst": 0.25, "sustained": 1.0}
 TARGET_MAPE = 0.03
 TARGET_P95 = 0.10
+TRIAL_WIDTH = 256  # of a layer on the CPU
+TRIAL_TOKENS = 256
+TRIAL_VECTORS = 40
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,28 @@ class Settings:
     def to_json(self) -> Mapping[str, Any]:
         """All settings as JSON values."""
         return asdict(self)
+
+
+def trial(settings: Settings) -> Settings:
+    """Shrink a model to what a CPU measures in seconds; experts and plan stay.
+
+    Widths are divided by the power of two that brings them to `TRIAL_WIDTH`.
+    """
+    factor = 1
+    while max(settings.hidden, settings.intermediate) > factor * TRIAL_WIDTH:
+        factor *= 2
+    if factor == 1:
+        return settings
+
+    def narrow(width: int) -> int:
+        return max(16, round(width / factor / 16) * 16)
+
+    return replace(
+        settings,
+        model=f"{settings.model}/{factor}",
+        hidden=narrow(settings.hidden),
+        intermediate=narrow(settings.intermediate),
+    )
 
 
 def settings_for(

@@ -16,6 +16,7 @@ from gemopt.cli import (
     graph,
     import_,
     instances,
+    profile,
     replay,
     report,
     solve,
@@ -39,6 +40,7 @@ app.command("report")(report.command)
 app.command("replay")(replay.command)
 app.command("apply")(apply.command)
 app.command("build")(build.command)
+app.command("profile")(profile.command)
 app.command("generate")(generate.command)
 app.command("import")(import_.command)
 app.command("export")(export.command)

@@ -27,7 +27,9 @@ OutputOption = Annotated[
 ]
 ProfileOption = Annotated[
     list[Path] | None,
-    typer.Option("--profile", help="Measured profile; one per GPU, or one for all."),
+    typer.Option(
+        "--profile", help="Measured profile of one GPU, of all, or one for all; repeat."
+    ),
 ]
 LatencyOption = Annotated[
     Path | None,
@@ -200,9 +202,9 @@ def _models(
 
         models, names = read_latency(latency), []
     else:
-        from gemopt.io.profile_file import load_profile
+        from gemopt.io.profile_set import load_profiles
 
-        read = [load_profile(path) for path in profiles or ()]
+        read = [each for path in profiles or () for each in load_profiles(path)]
         models, names = [p.latency for p in read], [p.name for p in read]
     if len(models) == 1 and gpus is not None:
         return models * gpus, [f"{names[0]}-{g}" for g in range(gpus)] if names else []

@@ -9,6 +9,10 @@ from gemopt.io.errors import FileError
 _WIDTH = 88
 
 
+class OneLine(dict[str, Any]):
+    """A record that stays on one line however long it is."""
+
+
 def dump_json(document: dict[str, Any]) -> str:
     """Format `document`: keys in the given order, numeric arrays one row a line.
 
@@ -56,7 +60,7 @@ def compact(value: Any) -> str:
 
 
 def _pretty(value: Any, indent: str) -> str:
-    if not isinstance(value, dict | list) or not value:
+    if not isinstance(value, dict | list) or not value or isinstance(value, OneLine):
         return compact(value)
     if isinstance(value, list) and not isinstance(value[0], dict | list):
         return compact(value)

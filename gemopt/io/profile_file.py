@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from gemopt.io.atomic import write_text
-from gemopt.io.json_text import dump_json
+from gemopt.io.json_text import OneLine, dump_json
 from gemopt.io.latency_doc import LatencyDoc, dump_latency
 from gemopt.io.schema import Document, read_document
 from gemopt.latency import LatencyModel
@@ -120,9 +120,13 @@ def save_profile(profile: Profile, path: str | Path) -> None:
     OSError
         The file cannot be written.
     """
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
+    header = {"format": FORMAT, "version": VERSION}
+    write_text(path, dump_json(header | profile_body(profile)))
+
+
+def profile_body(profile: Profile) -> dict[str, Any]:
+    """Build the document of a profile, without format and version."""
+    return {
         "name": profile.name,
         "device": dict(profile.device),
         "shape": dict(profile.shape),
@@ -134,15 +138,14 @@ def save_profile(profile: Profile, path: str | Path) -> None:
             for fit in profile.fits
         ],
         "points": [
-            {
-                "counts": list(point.counts),
-                "samples_us": list(point.samples_us),
+            OneLine(
+                counts=list(point.counts),
+                samples_us=list(point.samples_us),
                 **point.extra,
-            }
+            )
             for point in profile.points
         ],
     }
-    write_text(path, dump_json(document))
 
 
 def load_profile(path: str | Path) -> Profile:
@@ -155,7 +158,11 @@ def load_profile(path: str | Path) -> Profile:
     OSError
         The file cannot be read.
     """
-    doc = read_document(Path(path), ProfileDoc, FORMAT, VERSION)
+    return from_document(read_document(Path(path), ProfileDoc, FORMAT, VERSION))
+
+
+def from_document(doc: ProfileDoc) -> Profile:
+    """Build a profile from its document."""
     return Profile(
         name=doc.name,
         device=doc.device,

@@ -1,5 +1,6 @@
 """Implementations of the expert layer, one a file, by name."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -7,6 +8,13 @@ if TYPE_CHECKING:
     from gpu_bench.tiles import TileTable
 
 NAMES = ("triton", "grouped_mm", "loop")
+
+
+def default(device_type: str) -> str:
+    """Name of the backend to profile on a kind of device when none is asked for."""
+    if device_type == "cpu":
+        return "loop"
+    return "triton" if find_spec("triton") is not None else "grouped_mm"
 
 
 def make(name: str, *, table: "TileTable | None" = None) -> "Backend":
