@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gemopt.comm.pairs import PairCounter
+from gemopt.comm.rates import Rates, rates
 from gemopt.evaluation import evaluate
 from gemopt.model import Floats, Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import Outcome
 from solvers.interruptible import solving
-from solvers.joint.rates import Rates, rates
 from solvers.layers import BestRows, run_rounds
 from solvers.speeds import finishing_lines
 

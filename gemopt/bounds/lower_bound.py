@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gemopt.bounds.certificate import Certificate
+from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import Floats, minorant
 from gemopt.bounds.program import Program, program
@@ -60,7 +61,8 @@ def lower_bound(
     Parameters
     ----------
     instance
-        The problem. Communication only adds to the objective, so it is left out.
+        The problem. Communication is bounded apart, see
+        `gemopt.bounds.communication`, and joined with the bound on compute.
     effort
         ``"none"`` (water-filling), ``"quick"`` (and counting heavy experts, without
         replicas), ``"strong"`` (and the co-location bound, 10 s a layer), or the
@@ -83,6 +85,8 @@ def lower_bound(
     seconds = effort_seconds(effort)
     began = time.perf_counter()
     layers = instance.num_layers
+    communication = communication_bound(instance)
+    instance = replace(instance, comm=None)
     one_step = water_filling(instance)
     values, kinds, duals = [], [], []
     working = _working(instance, one_step, placement)
@@ -93,13 +97,13 @@ def lower_bound(
             raised = count_heavy(minorant(instance, layer), bound)
             if raised @ instance.weights > bound @ instance.weights:
                 bound, kind = raised, "counting"
-        value = float(bound @ instance.weights)
+        value = communication.with_steps(layer, bound)
         share = seconds
         if time_limit is not None:
             left = time_limit - (time.perf_counter() - began)
             share = min(share, left / (layers - layer))
         if share > 0 and instance.num_gpus > 1 and not stop():
-            better = _co_location(
+            summed, certificate = _co_location(
                 instance,
                 layer,
                 bound,
@@ -109,8 +113,9 @@ def lower_bound(
                 iterations,
                 stop,
             )
-            if better[0] > value:
-                value, dual, kind = *better, "co-location"
+            joint = communication.with_sum(layer, summed)
+            if joint > value:
+                value, dual, kind = joint, certificate, "co-location"
         values.append(value)
         kinds.append(kind)
         duals.append(dual)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gemopt.bounds.certificate import Certificate, certified
+from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.lower_bound import Bound, layer_program
 from gemopt.bounds.minorant import Floats, minorant
@@ -63,15 +64,17 @@ def verified_bound(path: str | Path, instance: Instance) -> float:
         It cannot be read.
     """
     arrays = _read(path, instance)
+    communication = communication_bound(instance)
     one_step = water_filling(instance)
     total = 0.0
     for layer in range(instance.num_layers):
         bound = one_step[layer]
         if instance.num_slots == instance.num_experts:
             bound = count_heavy(minorant(instance, layer), bound)
-        value = float(bound @ instance.weights)
+        value = communication.with_steps(layer, bound)
         if f"{layer}.weights" in arrays:
-            value = max(value, _layer_value(path, instance, layer, bound, arrays))
+            summed = _layer_value(path, instance, layer, bound, arrays)
+            value = max(value, communication.with_sum(layer, summed))
         total += value
     return total
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gemopt.comm.cost import links
+from gemopt.comm.rates import GroupRates, rates
 from gemopt.comm.spec import Communication
 from gemopt.incremental import LayerState
 from gemopt.model import Instance, Ints
@@ -17,7 +18,6 @@ from solvers.joint.kernels import (
     fill_traffic,
     total_after,
 )
-from solvers.joint.rates import GroupRates, rates
 
 
 def joint_descent(

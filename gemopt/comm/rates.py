@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemopt.comm.cost import links
-from gemopt.comm.spec import Communication
-from gemopt.model import Floats, Instance
+from gemopt.comm.cost import Floats, links
+
+if TYPE_CHECKING:
+    from gemopt.comm.spec import Communication
+    from gemopt.model import Instance
 
 
 @dataclass(frozen=True)
