@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 KEPT = 2  # samples of one visit; every repeat visits every load anew
 
-#: Called with (loads measured, loads altogether).
-Progress = Callable[[int, int], None]
+#: Called with (loads measured, loads altogether, text).
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def replay(
     *,
     repeats: int,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda done, total, text: None,
 ) -> ReplayResult:
     """Measure every load of `plan`.
 
@@ -178,7 +178,7 @@ def replay(
                     name = plan.gpu_names[spot[4]]
                     raise ValueError(f"GPU {name!r}: {point.note}; take smaller steps")
                 us[spot], throttled[spot] = point.us, point.throttled
-            progress(next(done), us.size)
+            progress(next(done), us.size, "loads")
 
     parts: dict[torch.device, list[int]] = {}
     for gpu, session in enumerate(sessions):

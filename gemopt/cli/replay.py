@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,13 +104,15 @@ def command(
 ) -> int:
     """Run every GPU's share of every step for real and time the slowest GPU."""
     require_writable(output, "--output")
+    _require_torch()
+    from gemopt.cli.bar import CountBar
     from gemopt.io.catalog import load
     from gpu_bench import devices
     from gpu_bench.replay import assign, make_sessions, replay
     from gpu_bench.replay_plan import make_plan
 
     found = devices.find(device)
-    base = _layer(profile, model, hidden, intermediate, found[0].type == "cpu")
+    base = _layer(profile, model, hidden, intermediate, found[0].type)
     backend, mode = backend or base.backend, mode or base.mode
     settings = replace(base, backend=backend, mode=mode, seed=seed)
     limits = None if sm_limit is None else _whole("--sm-limit", sm_limit)
@@ -125,8 +124,9 @@ def command(
     sessions = make_sessions(
         settings, assign(found, plan.num_gpus), plan.slots, plan.max_tokens, limits
     )
-    with _bar() as progress:
-        result = replay(plan, sessions, repeats=repeats, seed=seed, progress=progress)
+    with CountBar() as bar:
+        bar.begin("loads")
+        result = replay(plan, sessions, repeats=repeats, seed=seed, progress=bar.update)
     record = {
         "instance": problem.name,
         "layers": problem.layer_ids.tolist(),
@@ -148,16 +148,20 @@ def _layer(
     model: str | None,
     hidden: int | None,
     intermediate: int | None,
-    on_cpu: bool,
+    device: str,
 ) -> ReplaySettings:
-    """Layer, backend and mode of a profile; or a model's layer, or one of widths."""
+    """Layer, backend and mode of a profile; or a model's layer, or one of widths.
+
+    On the CPU a model's layer is shrunk as `gemopt profile` does.
+    """
     from gemopt.io.errors import FileError
-    from gemopt.io.profile_file import load_profile
-    from gemopt.traffic.shapes import shape
+    from gemopt.io.profile_set import load_profiles
+    from gpu_bench import backends
     from gpu_bench.replay import ReplaySettings
+    from gpu_bench.settings import settings_for, trial
 
     if profile is not None:
-        found = load_profile(profile)
+        found = load_profiles(profile)[0]
         try:
             return ReplaySettings(
                 int(found.shape["hidden"]),
@@ -168,15 +172,25 @@ def _layer(
         except KeyError as error:
             raise FileError(profile, f"lacks {error.args[0]!r}, the layer") from None
     if model is not None:
-        known = shape(model)
-        hidden = hidden or known.hidden
-        intermediate = intermediate or known.intermediate
+        known = settings_for(model, hidden=hidden, intermediate=intermediate)
+        known = trial(known) if device == "cpu" else known
+        hidden, intermediate = known.hidden, known.intermediate
     if hidden is None or intermediate is None:
         raise ValueError(
             "--profile is missing: what does the layer look like? Give the profile "
             "behind the instance, --model, or --hidden and --intermediate"
         )
-    return ReplaySettings(hidden, intermediate, "loop" if on_cpu else "triton")
+    return ReplaySettings(hidden, intermediate, backends.default(device))
+
+
+def _require_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ValueError(
+            "replay needs the package torch, which is not installed; install the "
+            "build for your GPU (pytorch.org), or pip install 'gemopt[gpu]'"
+        )
 
 
 def _placements(
@@ -255,22 +269,6 @@ def _whole(option: str, text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"{option} = {text!r} must be whole numbers") from None
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Progress with the time left, on a terminal alone."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    count = TextColumn("{task.completed}/{task.total} loads")
-    columns = BarColumn(), count, TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("replay", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(problem: Instance, result: ReplayResult) -> None:

@@ -241,12 +241,11 @@ def test_layer_runs_on_the_cpu() -> None:
     assert sessions[0].layer is sessions[1].layer
     assert sessions[0].pacer is sessions[1].pacer
     calls: list[tuple[int, int]] = []
-    result = replay(
-        plan,
-        sessions,
-        repeats=2,
-        progress=lambda done, total: calls.append((done, total)),
-    )
+
+    def progress(done: int, total: int, text: str) -> None:
+        calls.append((done, total))
+
+    result = replay(plan, sessions, repeats=2, progress=progress)
     assert (result.us > 0).all()
     assert calls[-1] == (result.us.size, result.us.size)
     assert result.devices == 1

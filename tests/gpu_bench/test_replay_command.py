@@ -128,6 +128,10 @@ def test_profile_gives_layer_backend_and_mode(
     settings = json.loads(capsys.readouterr().out)["settings"]
     assert (settings["hidden"], settings["intermediate"]) == (16, 24)
     assert (settings["backend"], settings["mode"]) == ("loop", "sustained")
+    other = ["--device", "cpu", "--model", "Mixtral-8x7B", "--repeats", "1"]
+    assert main(["replay", *files, *other, "--json", "--steps", "1"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings["intermediate"] <= 256  # a trial: shrunk
     save_profile(Profile("CPU", {}, {}, {}, {}, (), (), model), path)
     assert main(["replay", *args]) == 2
     assert "lacks 'hidden'" in capsys.readouterr().err

@@ -1,0 +1,217 @@
+"""Placements on real hardware: one card as four GPUs of 132, 120, 104 and 88 SMs.
+
+1. ``python benchmarks/profile.py FOLDER --sm 132,120,104,88`` on the card.
+2. ``python benchmarks/replay.py prepare CASES --profiles FOLDER`` anywhere: builds the
+   instances, solves them on the seen steps, writes what unseen ones ask of each GPU.
+3. ``python benchmarks/replay.py measure CASES RESULTS.jsonl`` on the card: numpy, torch
+   and Triton suffice. Adds a line for each case and goes on where it was cut.
+4. ``python benchmarks/replay.py report RESULTS.jsonl...`` prints the tables of
+   docs/replay.md.
+
+Prefill steps are 2048 tokens: 32 positions of 64 texts, summed. No position is in both
+a seen and an unseen step. ``prepare --tokens FILE``, with per-token expert ids of
+gpt-oss-20b, prepares its shape instead: 128 positions of 16 requests, other requests
+unseen.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+from replay_cases import SMS, Case, prepare, read_cases
+
+from gpu_bench.replay_result import Interval, ReplayResult
+
+RIVALS = ("linear", "lpt", "eplb")
+REPEATS = 5
+
+
+def read_results(path: Path) -> list[tuple[dict[str, Any], ReplayResult]]:
+    """Records and results of a file; none where there is no file."""
+    if not path.exists():
+        return []
+    documents = map(json.loads, path.read_text().splitlines())
+    return [(data["record"], ReplayResult.from_json(data)) for data in documents]
+
+
+def check_ratios(case: Case, sessions: list[Any]) -> list[float]:
+    """For each GPU, this session's latencies over those of its profile: median."""
+    from gpu_bench.sampling import Load
+
+    ratios: list[list[float]] = [[] for _ in sessions]
+    for check in case.checks:
+        load = Load("check", check["mean_tokens"], tuple(check["counts"]))
+        us = sessions[check["gpu"]].measure(load).us
+        ratios[check["gpu"]].append(us / check["us"])
+    return [round(float(np.median(each)), 4) for each in ratios]
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Replay every case that has no result yet, while time lasts."""
+    from gpu_bench import devices
+    from gpu_bench.replay import ReplaySettings, assign, make_sessions, replay
+
+    began = time.perf_counter()
+    done = {record["case"]["name"] for record, _ in read_results(args.results)}
+    found = devices.find(args.device)[:1]
+    cases = list(read_cases(args.cases))
+    limits = None if found[0].type == "cpu" else SMS
+    sessions: dict[str, list[Any]] = {}
+    longest: dict[str, float] = {}
+    for case, plan in cases:
+        spent = time.perf_counter() - began
+        if case.name in done or spent + longest.get(case.model, 0.0) > args.seconds:
+            print(f"{case.name}: {'done before' if case.name in done else 'no time'}")
+            continue
+        start = time.perf_counter()
+        if case.model not in sessions:
+            backend = "loop" if limits is None else case.backend  # a trial on the CPU
+            settings = ReplaySettings(
+                case.hidden, case.intermediate, backend, case.mode
+            )
+            most = max(p.max_tokens for c, p in cases if c.model == case.model)
+            room = max(most, *(sum(c["counts"]) for c in case.checks))
+            gpus = assign(found, plan.num_gpus)
+            sessions[case.model] = make_sessions(
+                settings, gpus, plan.slots, room, limits
+            )
+        mine = sessions[case.model]
+        before = check_ratios(case, mine)
+        result = replay(plan, mine, repeats=args.repeats)
+        record = {
+            "case": {k: v for k, v in asdict(case).items() if k != "checks"},
+            "device": devices.describe(found[0], mine[0].clocks),
+            "over_profile_before": before,
+            "over_profile_after": check_ratios(case, mine),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        with args.results.open("a") as file:
+            file.write(json.dumps({**result.to_json(), "record": record}) + "\n")
+        longest[case.model] = time.perf_counter() - start
+        errors = " ".join(
+            f"{name} {100 * result.error(i):+.2f}%"
+            for i, name in enumerate(result.names)
+        )
+        print(
+            f"{case.name}: {record['seconds']} s; over profile {before}; {errors}",
+            flush=True,
+        )
+
+
+def percent(value: float) -> str:
+    """Signed percentage with two digits."""
+    return f"{100 * value:+.2f}"
+
+
+def with_ends(interval: Interval) -> str:
+    """Mean and ends in percent."""
+    low, high = percent(interval.low), percent(interval.high)
+    return f"{percent(interval.mean)} [{low}, {high}]"
+
+
+def print_rows(header: list[str], rows: list[list[str]]) -> None:
+    """Print a table of Markdown."""
+    for line in (header, ["---"] * len(header), *rows):
+        print("| " + " | ".join(line) + " |")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Print what was predicted, what was measured, and what search gains."""
+    read = [each for path in args.results for each in read_results(path)]
+    if not read:
+        raise SystemExit(f"{args.results[0]}: no results; run `measure` first")
+    read.sort(key=lambda pair: (pair[0]["case"]["phase"] == "decode",))
+    accuracy, gains, worst = [], [], 0.0
+    for record, result in read:
+        case = record["case"]
+        where = [case["model"], str(case["layer"]), case["phase"]]
+        steps = result.us.shape[2]
+        for index, name in enumerate(result.names):
+            got, error = result.measured(index), result.error(index)
+            worst = max(worst, abs(error))
+            accuracy.append(
+                [
+                    *where,
+                    name,
+                    f"{result.predicted[index] / steps:.1f}",
+                    f"{got.mean / steps:.1f} ± {(got.high - got.mean) / steps:.1f}",
+                    percent(error),
+                ]
+            )
+        best = result.names.index("search")
+        for rival in RIVALS:
+            gain = result.gain(best, result.names.index(rival))
+            gains.append(
+                [
+                    *where,
+                    rival,
+                    percent(gain.predicted),
+                    with_ends(gain.repeats),
+                    with_ends(gain.steps),
+                ]
+            )
+    where = ["shape", "layer", "phase"]
+    print_rows(
+        [*where, "placement", "predicted us a step", "measured us a step", "error %"],
+        accuracy,
+    )
+    print()
+    print_rows(
+        [
+            *where,
+            "search over",
+            "predicted %",
+            "measured % [95 %, repeats]",
+            "measured % [95 %, steps]",
+        ],
+        gains,
+    )
+    loads = [result.load_mape() for _, result in read]
+    print(
+        f"\n{len(accuracy)} placements: largest error {100 * worst:.2f} %; single "
+        f"loads {100 * min(loads):.2f} to {100 * max(loads):.2f} % mean error"
+    )
+    for record, result in read:
+        print(
+            f"{record['case']['name']}: this session over the profile's "
+            f"{record['over_profile_before']} before, {record['over_profile_after']} "
+            f"after; throttled {100 * result.throttled:.1f} %; same card: "
+            f"{record['device'].get('uuid_sha256') == record['case']['card']}"
+        )
+
+
+def main() -> None:
+    """Run one of the three parts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(required=True)
+    first = parts.add_parser("prepare")
+    first.add_argument("cases", type=Path)
+    first.add_argument("--profiles", type=Path, required=True)
+    first.add_argument("--tokens", type=Path)
+    first.set_defaults(run=lambda args: prepare(args.cases, args.profiles, args.tokens))
+    second = parts.add_parser("measure")
+    second.add_argument("cases", type=Path)
+    second.add_argument("results", type=Path)
+    second.add_argument("--seconds", type=float, default=480.0)
+    second.add_argument("--repeats", type=int, default=REPEATS)
+    second.add_argument("--device", default="auto")
+    second.set_defaults(run=measure)
+    third = parts.add_parser("report")
+    third.add_argument("results", type=Path, nargs="+")
+    third.set_defaults(run=report)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
