@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -166,11 +167,13 @@ def replay(
     placements, steps, layers, gpus = plan.counts.shape[:4]
     us = np.zeros((repeats, placements, steps, layers, gpus))
     throttled = np.zeros(us.shape, dtype=np.bool_)
-    done = itertools.count(1)
+    done, stop = itertools.count(1), Event()
 
     def work(part: list[int]) -> None:
         # The same seed on every device: all of them are at the same step.
         for spot in order(plan, repeats, seed, part):
+            if stop.is_set():
+                return
             load = _load(plan, *spot[1:])
             if load.tokens:  # a GPU without tokens launches nothing
                 point = sessions[spot[4]].measure(load, KEPT)
@@ -183,8 +186,7 @@ def replay(
     parts: dict[torch.device, list[int]] = {}
     for gpu, session in enumerate(sessions):
         parts.setdefault(session.layer.x.device, []).append(gpu)
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(work, parts.values()))
+    side_by_side(work, list(parts.values()), stop)
     return ReplayResult(
         plan.names,
         us,
@@ -193,6 +195,26 @@ def replay(
         float(throttled.mean()),
         len(parts),
     )
+
+
+def side_by_side(
+    work: Callable[[list[int]], None], parts: list[list[int]], stop: Event
+) -> None:
+    """Do the work of each device in a thread; a single one in this thread.
+
+    An error of one of them, or Ctrl-C, sets `stop` and is raised when all have stopped.
+    """
+    if len(parts) == 1:
+        work(parts[0])
+        return
+    with ThreadPoolExecutor(len(parts)) as pool:
+        running = [pool.submit(work, part) for part in parts]
+        try:
+            for future in as_completed(running):
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
 
 
 Spot = tuple[int, int, int, int, int]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isnan
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,37 @@ def test_idle_gpus_take_no_time_and_are_not_launched() -> None:
     assert not sessions[1].seen
     assert result.us[0, 0, 0, 0].tolist() == [3.0, 0.0]
     assert isnan(result.gain(0).repeats.low)
+
+
+def test_devices_work_side_by_side_and_stop_together() -> None:
+    """Two devices measure the same figures at once; one that fails stops the other."""
+    instance = _instance()
+    plan = make_plan(instance, _placements(instance))
+    barrier = Barrier(2, timeout=30)
+
+    class Apart(_ModelledGpu):
+        def measure(self, load: Load, kept: int) -> Point:
+            if not self.seen:
+                barrier.wait()  # both must be here at the same time
+            return super().measure(load, kept)
+
+    apart: list[Any] = [Apart(model) for model in instance.latency]
+    apart[0].layer = _Layer(torch.zeros(1, device="meta"))  # another device
+    result = replay(plan, apart, repeats=2)
+    np.testing.assert_array_equal(result.us[0], plan.predicted_us)
+    assert result.devices == 2
+
+    class Broken(_ModelledGpu):
+        def measure(self, load: Load, kept: int) -> Point:
+            if len(self.seen) == 3:
+                raise ValueError("broken")
+            return super().measure(load, kept)
+
+    pair: list[Any] = [Broken(instance.latency[0]), _ModelledGpu(instance.latency[1])]
+    pair[0].layer = apart[0].layer
+    with pytest.raises(ValueError, match="broken"):
+        replay(plan, pair, repeats=2000)
+    assert len(pair[1].seen) < 2000 * plan.counts[..., 0, 0].size
 
 
 def test_memory_that_does_not_suffice_is_an_error_with_the_gpu() -> None:
