@@ -293,7 +293,7 @@ def curves(run: Run) -> dict[str, LatencyModel]:
     table, settings = run.session.backend.table, run.settings
     if table is not None:
         models["curve_staircase"] = staircase(
-            tokens, us, table, settings.shape, run.sms, settings.max_tokens
+            tokens, us, table, settings.experts, settings.max_tokens
         )
     return models
 

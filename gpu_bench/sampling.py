@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_bench.plateaus import plateaus
 from gpu_bench.tiles import TileTable
 
 BOUNDARY_POINTS = 20
@@ -55,52 +56,35 @@ def balanced(kind: str, experts: int, tokens: int) -> Load:
     return Load(kind, tokens / experts, counts)
 
 
-def switches(table: TileTable, experts: int, max_tokens: int) -> list[int]:
-    """Tokens at which evenly loaded experts last use a configuration."""
-    ends = [limit * experts for limit, _ in table.rows if limit != inf]
-    return [int(end) for end in ends if end < max_tokens]
-
-
-def steps_up(table: TileTable, experts: int, max_tokens: int) -> list[int]:
-    """Tokens at which every evenly loaded expert fills its row tiles, in order."""
-    found = []
-    for low, (high, config) in zip(
-        [0.0, *(limit for limit, _ in table.rows)], table.rows, strict=False
-    ):
-        k = int(low // config.step_rows) + 1
-        while k * config.step_rows < min(high, max_tokens / experts):
-            found.append(k * config.step_rows * experts)
-            k += 1
-    return found
-
-
 def boundary_tokens(
     table: TileTable, experts: int, max_tokens: int, limit: int = BOUNDARY_POINTS
 ) -> list[int]:
     """Token counts whose latencies determine the staircase of balanced loads.
 
-    Both sides of every switch of configuration, the ramp of the first experts (powers
-    of two), then both sides of tile boundaries, widest gap first, until `limit` points
-    are chosen. A boundary at T is followed by a ramp one token per expert wide, whose
-    far side is T + experts.
+    The ramp of the first experts (powers of two), then the ends of plateaus: those
+    that tell most, then the widest gaps. Points that are left go to the beginnings of
+    plateaus, past the ramp on which experts step up one after another.
 
     Returns
     -------
     list of int
         Rising token counts in 1..max_tokens.
     """
-    chosen = {1, max_tokens}
+    chosen = {1, experts, max_tokens}
     active = 2
-    while active <= experts:
+    while active < experts:
         chosen.add(active)
         active *= 2
-    for end in switches(table, experts, max_tokens):
-        chosen |= {end, end + 1}
-    steps = [t for t in steps_up(table, experts, max_tokens) if t not in chosen]
-    while steps and len(chosen) + 2 <= limit:
-        best = max(steps, key=lambda t: _gap(t, chosen))
-        chosen |= {best, min(best + experts, max_tokens)}
-        steps.remove(best)
+    flats = plateaus(table, experts, max_tokens)
+    chosen |= {flat.end for flat in flats if flat.rank == 0}
+    for rank in (1, 2):
+        ends = [flat.end for flat in flats if flat.rank == rank]
+        while (ends := [t for t in ends if t not in chosen]) and len(chosen) < limit:
+            chosen.add(max(ends, key=lambda t: _gap(t, chosen)))
+    wide = [flat for flat in flats[1:] if flat.end - flat.begin > experts]
+    wide.sort(key=lambda flat: flat.end / flat.low)
+    while wide and len(chosen) < limit:
+        chosen.add(wide.pop().begin)
     return sorted(chosen)
 
 

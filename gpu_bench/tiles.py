@@ -8,7 +8,7 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
-TAIL_WORK = 0.55  # of a tail tile, in full tiles
+GROUP = 8  # row tiles of one expert that share weight tiles while these are in cache
 TABLES_FILE = Path(__file__).parent / "tile_tables.json"
 
 
@@ -141,38 +141,3 @@ def known_table(hidden: int, intermediate: int, experts: int) -> TileTable:
     if rows is None:
         return default_table(experts, hidden, intermediate)
     return TileTable.from_json(rows)
-
-
-def waves(table: TileTable, shape: tuple[int, int, int], sms: int, k: float) -> float:
-    """Predicted work of k row tiles for every expert, in arbitrary units.
-
-    Parameters
-    ----------
-    table
-        Tiles.
-    shape
-        (hidden, intermediate, experts).
-    sms
-        Multiprocessors.
-    k
-        Mean tokens per expert; it selects the configuration and the row tiles.
-
-    Returns
-    -------
-    float
-        Rounds that the busiest multiprocessor makes, weighted by the size of a tile.
-    """
-    hidden, intermediate, experts = shape
-    config = table.config(k)
-    full, rest = divmod(k, config.block_m)
-    whole = full + (rest > config.tail)
-    row_tiles = experts * (whole + TAIL_WORK * (0 < rest <= config.tail))
-    gate = ceil(row_tiles * ceil(intermediate / config.gate_up.columns) / sms)
-    down = ceil(row_tiles * ceil(hidden / config.down.columns) / sms)
-    return float(
-        config.block_m
-        * (
-            2 * gate * config.gate_up.columns * hidden
-            + down * config.down.columns * intermediate
-        )
-    )

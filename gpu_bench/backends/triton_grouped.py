@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from gpu_bench.backends.base import Launch
 from gpu_bench.layer import ExpertLayer
-from gpu_bench.tiles import GemmTile, TileTable, known_table
-
-GROUP = 8  # row tiles of one expert that share weight tiles while these are in cache
+from gpu_bench.tiles import GROUP, GemmTile, TileTable, known_table
 
 
 @dataclass(frozen=True)

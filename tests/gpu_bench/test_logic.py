@@ -15,22 +15,22 @@ from gpu_bench.fit import Samples, fit_all
 from gpu_bench.fit.roofline import fit_roofline
 from gpu_bench.fit.tile_active import fit_tile_active
 from gpu_bench.fit.token_curve import curve, staircase
+from gpu_bench.plateaus import plateaus
 from gpu_bench.sampling import (
     Popularity,
     Sparse,
     balanced,
     boundary_tokens,
     range_limits,
-    switches,
     vector_loads,
 )
 from gpu_bench.stats import errors, summary
 from gpu_bench.tiles import (
+    GROUP,
     TABLES_FILE,
     TileTable,
     default_table,
     known_table,
-    waves,
 )
 
 TABLE = default_table(16, 2048, 768)
@@ -51,9 +51,27 @@ def test_plan_has_both_sides_of_every_switch(experts: int, limit: int) -> None:
     assert tokens == sorted(set(tokens))
     assert tokens[0] == 1
     assert tokens[-1] == 8192
-    for end in switches(TABLE, experts, 8192):
-        assert {end, end + 1} <= set(tokens)
-    assert len(tokens) <= max(limit, 4 + 2 * len(TABLE.rows) + experts.bit_length())
+    ends = {flat.end for flat in plateaus(TABLE, experts, 8192) if flat.rank == 0}
+    assert ends | {2**i for i in range(6) if 2**i <= experts} <= set(tokens)
+    assert len(tokens) <= max(limit, 3 + len(ends) + experts.bit_length())
+
+
+@given(experts=st.integers(1, 64), tokens=st.integers(2, 20_000))
+def test_plateaus_tile_the_loads(experts: int, tokens: int) -> None:
+    """Plateaus follow each other up to the end; all loads of one have equal tiles."""
+    top = experts + tokens
+    flats = plateaus(TABLE, experts, top)
+    assert [flat.low for flat in flats] == [experts, *(f.end for f in flats[:-1])]
+    assert flats[-1].end == top
+    for flat in flats:
+        assert flat.low < flat.begin <= flat.end
+        for load in (flat.begin, (flat.begin + flat.end) // 2, flat.end):
+            config = TABLE.config(load / experts)
+            assert config == flat.config
+            rows = -(-load // experts)
+            assert -(-rows // config.block_m) == flat.tiles
+            tail = (rows - 1) % config.block_m < config.tail
+            assert flat.full == (not tail)
 
 
 @given(experts=st.integers(1, 40), tokens=st.integers(1, 9000))
@@ -125,20 +143,26 @@ def test_best_family_comes_first_and_ranges_become_regimes() -> None:
         fit_all(none, halves[1], none, limits=[np.inf], table=None, total=8, curves={})
 
 
-def test_staircase_from_few_points_follows_the_waves() -> None:
-    """A kernel that is flat between boundaries is rebuilt from the sampled points."""
-    shape, experts = (2048, 768, 16), 16
+@pytest.mark.parametrize("experts", [2, 4, 8, 16])
+def test_staircase_from_few_points_is_the_whole_one(experts: int) -> None:
+    """A kernel that pays for tiles and groups of tiles is rebuilt from 20 points."""
 
     def truth(tokens: int) -> float:
-        per_expert = tokens / experts
-        config = TABLE.config(per_expert)
-        rows = -(-per_expert // config.block_m) * config.block_m
-        return 50.0 + waves(TABLE, shape, 132, rows) / 1e6
+        share, rest = divmod(tokens, experts)
+        rows = [share + (e < rest) for e in range(experts)]
+        block = TABLE.config(tokens / experts).block_m
+        tiles = np.ceil(np.array(rows) / block)
+        groups = np.ceil(tiles / GROUP)
+        return float(40.0 + (2.0 * tiles * block / 128 + 3.0 * groups).sum())
 
-    marks = boundary_tokens(TABLE, experts, 4096)
-    model = staircase(marks, [truth(t) for t in marks], TABLE, shape, 132, 4096)
-    for t in marks:
-        assert model.at(float(t)) == pytest.approx(truth(t))
+    marks = boundary_tokens(TABLE, experts, 8192)
+    assert len(marks) <= 20
+    model = staircase(marks, [truth(t) for t in marks], TABLE, experts, 8192)
+    dense = np.arange(1, 8193, 7)
+    found = errors(model.at(dense), [truth(int(t)) for t in dense])
+    assert found.mape < 0.01
+    with pytest.raises(ValueError, match="points"):
+        staircase([], [], TABLE, experts, 8192)
 
 
 def test_bisection_finds_a_jump() -> None:
