@@ -8,9 +8,9 @@
 4. ``python benchmarks/replay.py report RESULTS.jsonl...`` prints the tables of
    docs/replay.md.
 
-Prefill steps are 2048 tokens: 32 positions of 64 texts, summed. No position is in both
+Prefill steps are 2560 tokens: 40 positions of 64 texts, summed. No position is in both
 a seen and an unseen step. ``prepare --tokens FILE``, with per-token expert ids of
-gpt-oss-20b, prepares its shape instead: 128 positions of 16 requests, other requests
+gpt-oss-20b, prepares its shape instead: 160 positions of 16 requests, other requests
 unseen.
 """
 
@@ -61,7 +61,7 @@ def measure(args: argparse.Namespace) -> None:
 
     began = time.perf_counter()
     done = {record["case"]["name"] for record, _ in read_results(args.results)}
-    found = devices.find(args.device)[:1]
+    found = devices.find(args.device)  # several cards share the GPUs of a case
     cases = list(read_cases(args.cases))
     limits = None if found[0].type == "cpu" else SMS
     sessions: dict[str, list[Any]] = {}

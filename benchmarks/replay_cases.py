@@ -16,12 +16,12 @@ SMS = (132, 120, 104, 88)
 SHAPES = ("Hunyuan-A13B", "Qwen3-30B-A3B", "DeepSeek-V3")  # 16 experts a GPU
 LAYERS, DECODE_LAYER = (1, 4, 7), 4
 GPT_OSS, GPT_OSS_LAYERS = "gpt-oss-20b", (3, 12, 21)
-POSITIONS = {"small": 32, GPT_OSS: 128}  # of a prefill step
+POSITIONS = {"small": 40, GPT_OSS: 160}  # of a prefill step: 2560 tokens
 GPT_OSS_RUNNING = 16  # requests of a step
 #: Steps overlap: a new one starts after this share of another one. A quarter served
 #: `search` best on other layers, judged on the seen half alone.
 SEEN_EVERY, UNSEEN_EVERY = 1 / 4, 1 / 2
-DECODE_STEPS = 14
+DECODE_STEPS = 12
 SOLVERS = ("linear", "lpt", "eplb", "gem", "search")
 CHECKS = 8  # points of each profile that are measured again
 

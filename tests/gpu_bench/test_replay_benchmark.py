@@ -1,0 +1,103 @@
+"""benchmarks/replay.py: its steps, its latency models, and all of it on the CPU."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from gemopt.io.profile_file import Profile, ProfilePoint, save_profile
+from gemopt.latency import Regimes, TileActive
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def cases(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module benchmarks/replay_cases.py."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return import_module("replay_cases")
+
+
+def test_steps_are_whole_batches_and_unseen_ones_stay_apart(cases: ModuleType) -> None:
+    """Every step has all its tokens, and windows never leave their half."""
+    steps = np.eye(12, dtype=np.int64)[:, None, :]  # step t marks column t
+    sums = cases.windows(steps, 4, 1 / 2)[:, 0]
+    assert sums.tolist() == [
+        [int(s <= t < s + 4) for t in range(12)] for s in range(0, 9, 2)
+    ]
+    for phase, tokens, count in (("prefill", 2560, 11), ("decode", 64, 12)):
+        seen, unseen = cases.small_model_steps()[phase]
+        assert len(unseen) == count
+        assert (seen.sum(axis=2) == 8 * tokens).all()
+        assert (unseen.sum(axis=2) == 8 * tokens).all()
+
+
+def _profile(sms: int, shape: dict[str, object]) -> Profile:
+    low, high = TileActive(10, 2, 0.3, 0.0, tile=16), TileActive(9, 1, 396 / sms, 0.02)
+    device = {
+        "name": "card",
+        "uuid_sha256": "0",
+        "multiprocessors": 132,
+        "multiprocessors_granted": sms,
+    }
+    rng = np.random.default_rng(sms)
+    points = []
+    for mean in np.geomspace(4, 500, 12):
+        counts = tuple(rng.poisson(mean, 16).tolist())
+        us = float((low if mean <= 32 else high).us(np.array(counts)))
+        extra = {"kind": "trace", "mean_tokens": float(mean)}
+        points.append(ProfilePoint(counts, (us,), extra))
+    return Profile(
+        f"card-{sms}", device, shape, {"name": "triton"}, {"mode": "burst"},
+        tuple(points), (), Regimes([(32 * 128, low), (np.inf, high)]),
+    )  # fmt: skip
+
+
+def test_models_follow_the_mean_tokens_of_an_expert(cases: ModuleType) -> None:
+    """A profile of a layer of 128 experts predicts one of 64 at half the tokens."""
+    profile = _profile(88, {"total_experts": 128})
+    scaled = cases.scaled(profile, 64)
+    shares = np.full((2, 16), 30.0)
+    for mean in (31, 33):
+        at_128 = profile.latency.us(shares, np.full(2, mean * 128))
+        np.testing.assert_allclose(scaled.us(shares, np.full(2, mean * 64)), at_128)
+    plain = TileActive(1.0, 1.0)
+    other = Profile("", {}, {"total_experts": 8}, {}, {}, (), (), plain)
+    assert cases.scaled(other, 64) is plain
+
+
+def _run(*words: str | Path) -> str:
+    command = [sys.executable, ROOT / "benchmarks" / "replay.py", *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_whole_benchmark_on_the_cpu(tmp_path: Path, cases: ModuleType) -> None:
+    """Prepare, measure in two goes, report: every case has its rows."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    shape = {"hidden": 16, "intermediate": 16, "experts": 16, "total_experts": 128}
+    for model in cases.SHAPES:
+        for sms in cases.SMS:
+            path = folder / f"card-{sms}-{model.lower()}.profile.json"
+            save_profile(_profile(sms, shape), path)
+    text = _run("prepare", tmp_path / "cases", "--profiles", folder)
+    assert text.count(" unseen; ") == 12
+    out = tmp_path / "cpu.jsonl"
+    args = "measure", tmp_path / "cases", out, "--device", "cpu", "--repeats", "2"
+    assert "no time" in _run(*args, "--seconds", "5")
+    first = out.read_text()
+    assert "done before" in _run(*args)
+    assert out.read_text().startswith(first)
+    text = _run("report", out)
+    assert text.count("| search |") == 12
+    assert text.count("| eplb |") == 24  # a placement, and a rival of search
+    (folder / "card-88-deepseek-v3.profile.json").unlink()
+    with pytest.raises(ValueError, match="no profile of DeepSeek-V3 on 88 SMs"):
+        cases.find_profiles(folder, "DeepSeek-V3")
