@@ -51,11 +51,13 @@ def certified(p: Program, dual: Certificate) -> float:
     value += p.shift * float(psd.sum())
     r = w.T @ p.rows - dual.equal @ p.equal_left.T + np.outer(dual.box, p.box)
     r = 0.5 * (r + r.T) - psd
-    trace = p.experts + (p.gpus if p.joint else 0)  # of M, at most
+    trace = float(p.experts)  # of M, at most
+    if p.joint:
+        trace = float(((p.slots + 1) / p.pace).sum())
     wrong = min(0.0, float(np.linalg.eigvalsh(psd)[0]))
     scale = max(1.0, float(np.abs(psd).max()), float(np.abs(r).max()))
     value += trace * (wrong - 1e-13 * len(psd) * scale)  # and rounding of eigvalsh
-    value += float(np.trace(r[p.experts :, p.experts :]))
+    value += float((np.diag(r)[p.experts :] / p.pace[: len(r) - p.experts]).sum())
     least = _least_with_replicas if p.replicas else _least_without
     return value + least(p, r)
 
@@ -63,8 +65,9 @@ def certified(p: Program, dual: Certificate) -> float:
 def _least_without(p: Program, r: Floats) -> float:
     """Least <R, M> when every expert is on one GPU, less the fixed bottom block.
 
-    Row e of X has ``slots - 1`` ones off the diagonal, of its own GPU's slots; which
-    GPU that is, is an assignment.
+    Row e of M has ``slots`` entries of ``1 / pace`` of its own GPU, one of them on the
+    diagonal, and one more in the column of that GPU; which GPU that is, is an
+    assignment.
     """
     n = p.experts
     ordered = r[:n, :n].copy()
@@ -76,7 +79,7 @@ def _least_without(p: Program, r: Floats) -> float:
         return float(cost[:, 0].sum())
     from scipy.optimize import linear_sum_assignment
 
-    cost = cost + 2.0 * r[:n, n:]
+    cost = (cost + 2.0 * r[:n, n:]) / p.pace
     per_slot = np.repeat(cost, p.slots, axis=1)
     return float(per_slot[linear_sum_assignment(per_slot)].sum())
 

@@ -178,14 +178,30 @@ def negative_part(a: Floats) -> Floats:
 def project_entries(p: Program, a: Floats) -> Floats:
     """Nearest matrix that keeps the limits of single entries."""
     n = p.experts
-    q = np.clip(a, 0.0, 1.0)
+    on = np.arange(n)
+    q = np.clip(a, 0.0, (1 / p.pace).max())
     if p.replicas:
-        on = np.arange(n)
         q[on, on] = _project_diagonal(np.diag(a)[:n], p.gpus, float(p.slots.sum()))
+    elif p.joint:
+        q[on, on], q[:n, n:] = _project_home(np.diag(a)[:n], a[:n, n:], 1 / p.pace)
+        q[n:, :n] = q[:n, n:].T
     else:
-        np.fill_diagonal(q, 1.0)
-    q[n:, n:] = np.eye(p.size - n)
+        q[on, on] = 1.0
+    q[n:, n:] = np.diag(1 / p.pace[: p.size - n])
     return q
+
+
+def _project_home(own: Floats, on: Floats, most: Floats) -> tuple[Floats, Floats]:
+    """Nearest diagonal ``[n]`` and columns of GPUs ``[n, G]``, which count twice, with
+    ``own = on.sum(axis=1)`` and ``0 <= on <= most``; Newton on the price."""
+    price = np.zeros((len(own), 1))
+    for _ in range(8):
+        x = on + 0.5 * price
+        free = ((x > 0) & (x < most)).sum(axis=1, keepdims=True)
+        x = np.clip(x, 0.0, most)
+        price += (own[:, None] - price - x.sum(axis=1, keepdims=True)) / (1 + free / 2)
+    x = np.clip(on + 0.5 * price, 0.0, most)
+    return x.sum(axis=1), x
 
 
 def _project_diagonal(v: Floats, gpus: int, slots: float) -> Floats:

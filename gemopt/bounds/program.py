@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gemopt.bounds.minorant import Floats, Ints, Minorant
 
@@ -14,12 +13,14 @@ from gemopt.bounds.minorant import Floats, Ints, Minorant
 class Program:
     """Minimise ``sum_t weight_t (lb_t + max(0, max_i (M F_t)_i - kappa_t))``.
 
-    M = X for equal GPUs, ``[[X, x], [x', I]]`` for unequal ones, where ``x[e, g]`` is
-    the share of expert e on GPU g (0 or 1 without replicas) and ``X = x x'``. The load
-    of the GPU that holds e is ``(X c_t)_e``: linear in X and blind to names of GPUs.
-    A GPU's time beyond the one-step bound lb_t is at least ``(load - room_g) / rate``,
-    so row e of ``M F_t`` with ``F_t = (c_t, -room_t) / rate_t`` bounds the step; row g
-    says the same of GPU g itself.
+    M is ``sum_g y_g y_g' / pace_g`` over the GPUs. For equal ones y_g holds the share
+    of every expert on GPU g (0 or 1 without replicas) and every pace is 1: entry (e, f)
+    tells whether e and f share a GPU, and the load of the GPU that holds e is
+    ``(M c_t)_e``, linear in M and blind to names of GPUs. For unequal ones the unit
+    vector of g is appended to y_g. A GPU's time beyond the one-step bound lb_t is at
+    least ``(load - room_g) / (rate_t pace_g)``, so row e of ``M F_t`` with
+    ``F_t = (c_t, -room_t) / rate_t`` bounds the step: the pace is that of the GPU which
+    holds e, no GPU is taken for a faster one. Row g says the same of GPU g itself.
 
     M is positive semidefinite (minus J/G for replicas on equal GPUs, since the shares
     of an expert sum to 1) and ``M equal_left = equal_right``; with replicas
@@ -33,6 +34,9 @@ class Program:
         Offset of each step in us, its one-step bound lb in us, its weight, ``[steps]``.
     experts, gpus, slots
         Sizes; slots of each GPU, int64 ``[gpus]``.
+    pace
+        Capacity that GPU g gains in a us, over ``rate_t``, ``[gpus]``; ones where GPUs
+        are equal and where experts have replicas.
     joint, replicas
         Which of the four forms it is.
     equal_left, equal_right
@@ -48,6 +52,7 @@ class Program:
     experts: int
     gpus: int
     slots: Ints
+    pace: Floats
     joint: bool
     replicas: bool
     equal_left: Floats
@@ -76,7 +81,7 @@ class Program:
         if not self.joint:
             return np.asarray(shares @ shares.T)
         stacked = np.vstack([shares, np.eye(self.gpus)])
-        return np.asarray(stacked @ stacked.T)
+        return np.asarray((stacked / self.pace) @ stacked.T)
 
 
 def program(
@@ -101,18 +106,20 @@ def program(
     idle = float(weights[~used] @ bound[~used])
     least, bound, working = least.kept(used), bound[used], working[used]
     weights = weights[used]
-    room, rate = _lines(least, bound, np.maximum(working, bound * (1 + 1e-9)))
-    steps, experts = least.cost.shape
     slots = kinds.slots[kinds.of_gpu]
     gpus = len(slots)
+    steps, experts = least.cost.shape
     joint = len(kinds.members) > 1
     replicas = int(slots.sum()) > experts
+    room, rates = lines(least, bound, np.maximum(working, bound * (1 + 1e-9)))
+    rate, pace = _common(rates, joint and not replicas)
+    pace = pace[kinds.of_gpu]
     one = np.ones(experts)
     if joint:
         rows = np.hstack([least.cost, -room[kinds.of_gpu].T]) / rate[:, None]
         kappa = np.zeros(steps)
         per_slot = np.concatenate([one, -slots.astype(np.float64)])
-        names = np.concatenate([0 * one, np.ones(gpus)])
+        names = np.concatenate([0 * one, pace])
         whole = np.ones(len(per_slot))
         left = [names] if replicas else [names, per_slot]
         right = [whole] if replicas else [whole, 0 * whole]
@@ -139,6 +146,7 @@ def program(
         experts=experts,
         gpus=gpus,
         slots=slots,
+        pace=pace,
         joint=joint,
         replicas=replicas,
         equal_left=factor,
@@ -164,10 +172,26 @@ def _most_missing(spare: int, experts: int, gpus: int) -> float:
     return total
 
 
-def _lines(
-    least: Minorant, bound: Floats, working: Floats
-) -> tuple[Floats, NDArray[np.float64]]:
-    """Lines above the capacity: room ``[kinds, steps]`` at the bound, rate a us."""
+def _common(rates: Floats, paced: bool) -> tuple[Floats, Floats]:
+    """Split rates ``[kinds, steps]`` into one a step and a pace of each kind.
+
+    Their product is at least the rate, whatever the paces are.
+    """
+    pace = np.ones(len(rates))
+    if paced and rates.size:
+        pace = np.maximum(rates.mean(axis=1) / max(rates.mean(), 1e-300), 0.05)
+    return np.maximum((rates / pace[:, None]).max(axis=0), 1e-9), pace
+
+
+def lines(least: Minorant, bound: Floats, working: Floats) -> tuple[Floats, Floats]:
+    """Lines above the capacity of each kind, both ``[kinds, steps]``.
+
+    Returns
+    -------
+    tuple
+        Room: cost that fits within `bound` us; rate: cost that fits more for each us
+        after that. With a rate of 0 any cost fits.
+    """
     from gemopt.bounds.kernels import line_into
 
     kinds, steps = least.base.shape
@@ -192,6 +216,5 @@ def _lines(
     # No GPU gets more than the whole step: a larger room (that of a flat curve) says no
     # more, and its size would drown the certificate in rounding errors.
     room = np.minimum(room, total[None, :])
-    common = np.maximum(rate.max(axis=0), 1e-9)
     slack = 1e-9 * (1 + np.abs(room)) + least.lost[None, :]
-    return room + slack, common
+    return room + slack, rate
