@@ -58,6 +58,7 @@ def measure(args: argparse.Namespace) -> None:
     """Replay every case that has no result yet, while time lasts."""
     from gpu_bench import devices
     from gpu_bench.replay import ReplaySettings, assign, make_sessions, replay
+    from gpu_bench.tiles import TileTable
 
     began = time.perf_counter()
     done = {record["case"]["name"] for record, _ in read_results(args.results)}
@@ -75,7 +76,11 @@ def measure(args: argparse.Namespace) -> None:
         if case.model not in sessions:
             backend = "loop" if limits is None else case.backend  # a trial on the CPU
             settings = ReplaySettings(
-                case.hidden, case.intermediate, backend, case.mode
+                case.hidden,
+                case.intermediate,
+                backend,
+                case.mode,
+                table=TileTable.from_json(case.tiles),
             )
             most = max(p.max_tokens for c, p in cases if c.model == case.model)
             room = max(most, *(sum(c["counts"]) for c in case.checks))
@@ -87,7 +92,9 @@ def measure(args: argparse.Namespace) -> None:
         before = check_ratios(case, mine)
         result = replay(plan, mine, repeats=args.repeats)
         record = {
-            "case": {k: v for k, v in asdict(case).items() if k != "checks"},
+            "case": {
+                k: v for k, v in asdict(case).items() if k not in ("checks", "tiles")
+            },
             "device": devices.describe(found[0], mine[0].clocks),
             "over_profile_before": before,
             "over_profile_after": check_ratios(case, mine),

@@ -37,6 +37,7 @@ class Case:
     layer: int
     phase: str
     backend: str
+    tiles: list[dict[str, Any]]
     mode: str
     sms: tuple[int, ...]
     card: str
@@ -107,8 +108,9 @@ def find_profiles(folder: Path, model: str) -> list[Any]:
                 f"{card}, needs one"
             )
         profiles += mine
-    if len({profile.measurement["mode"] for profile in profiles}) > 1:
-        raise ValueError(f"{folder}: profiles of {model} differ in mode")
+    for what in (lambda p: p.measurement["mode"], lambda p: p.backend["tiles"]):
+        if any(what(profile) != what(profiles[0]) for profile in profiles):
+            raise ValueError(f"{folder}: profiles of {model} differ in mode or tiles")
     return profiles
 
 
@@ -180,6 +182,7 @@ def prepare_one(
         layer=layer,
         phase=phase,
         backend=first.backend["name"],
+        tiles=first.backend["tiles"],
         mode=first.measurement["mode"],
         sms=SMS,
         card=str(first.device.get("uuid_sha256")),

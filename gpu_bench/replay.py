@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,6 +45,9 @@ class ReplaySettings:
         the two differ under the power cap.
     seed
         Of weights and tokens.
+    table
+        Tiles of the kernel, those of the profiles; None takes those known for the
+        shape. Only for the backend ``"triton"``.
     """
 
     hidden: int
@@ -52,6 +55,7 @@ class ReplaySettings:
     backend: str = "triton"
     mode: str = "burst"
     seed: int = 0
+    table: tiles.TileTable | None = None
 
     def __post_init__(self) -> None:
         for name in ("hidden", "intermediate"):
@@ -59,6 +63,11 @@ class ReplaySettings:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= 1")
         if self.mode not in DUTY:
             raise ValueError(f"mode = {self.mode!r} must be {' or '.join(DUTY)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        table = None if self.table is None else self.table.to_json()
+        return {**vars(self), "table": table}
 
 
 def make_sessions(
@@ -94,7 +103,9 @@ def make_sessions(
             f"{len(gpus)} GPUs"
         )
     shape = settings.hidden, settings.intermediate, slots
-    table = tiles.known_table(*shape) if settings.backend == "triton" else None
+    table = None
+    if settings.backend == "triton":
+        table = settings.table or tiles.known_table(*shape)
     layers: dict[torch.device, ExpertLayer] = {}
     pacers: dict[torch.device, Pacer] = {}
     sessions = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,7 +130,7 @@ def command(
     record = {
         "instance": problem.name,
         "layers": problem.layer_ids.tolist(),
-        "settings": asdict(settings),
+        "settings": settings.to_json(),
         "sm_limits": limits,
         "device": devices.describe(found[0], sessions[0].clocks),
     }
@@ -159,15 +159,18 @@ def _layer(
     from gpu_bench import backends
     from gpu_bench.replay import ReplaySettings
     from gpu_bench.settings import settings_for, trial
+    from gpu_bench.tiles import TileTable
 
     if profile is not None:
         found = load_profiles(profile)[0]
+        rows = found.backend.get("tiles")
         try:
             return ReplaySettings(
                 int(found.shape["hidden"]),
                 int(found.shape["intermediate"]),
                 str(found.backend["name"]),
                 str(found.measurement["mode"]),
+                table=None if rows is None else TileTable.from_json(rows),
             )
         except KeyError as error:
             raise FileError(profile, f"lacks {error.args[0]!r}, the layer") from None

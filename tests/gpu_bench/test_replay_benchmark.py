@@ -11,8 +11,10 @@ import pytest
 
 from gemopt.io.profile_file import Profile, ProfilePoint, save_profile
 from gemopt.latency import Regimes, TileActive
+from gpu_bench.tiles import default_table
 
 ROOT = Path(__file__).parents[2]
+BACKEND = {"name": "triton", "tiles": default_table(16, 16, 16).to_json()}
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def _profile(sms: int, shape: dict[str, object]) -> Profile:
         extra = {"kind": "trace", "mean_tokens": float(mean)}
         points.append(ProfilePoint(counts, (us,), extra))
     return Profile(
-        f"card-{sms}", device, shape, {"name": "triton"}, {"mode": "burst"},
+        f"card-{sms}", device, shape, BACKEND, {"mode": "burst"},
         tuple(points), (), Regimes([(32 * 128, low), (np.inf, high)]),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import gemopt
 from gemopt import Instance
 from gemopt.cli import main
 from gemopt.latency import affine
+from gpu_bench.tiles import default_table
 
 SHAPE = ["--hidden", "32", "--intermediate", "48", "--device", "cpu"]
 
@@ -119,15 +120,15 @@ def test_profile_gives_layer_backend_and_mode(
     path = tmp_path / "cpu.profile.json"
     shape = {"hidden": 16, "intermediate": 24, "experts": 3, "total_experts": 6}
     model = affine(5, 0.2)
-    whole = Profile(
-        "CPU", {}, shape, {"name": "loop"}, {"mode": "sustained"}, (), (), model
-    )
+    backend = {"name": "loop", "tiles": default_table(3, 16, 24).to_json()}
+    whole = Profile("CPU", {}, shape, backend, {"mode": "sustained"}, (), (), model)
     save_profile(whole, path)
     args = [*files, "--device", "cpu", "--profile", str(path), "--repeats", "1"]
     assert main(["replay", *args, "--json", "--steps", "1"]) == 0
     settings = json.loads(capsys.readouterr().out)["settings"]
     assert (settings["hidden"], settings["intermediate"]) == (16, 24)
     assert (settings["backend"], settings["mode"]) == ("loop", "sustained")
+    assert settings["table"] == backend["tiles"]
     other = ["--device", "cpu", "--model", "Mixtral-8x7B", "--repeats", "1"]
     assert main(["replay", *files, *other, "--json", "--steps", "1"]) == 0
     settings = json.loads(capsys.readouterr().out)["settings"]
