@@ -12,7 +12,9 @@ from gpu_bench.plateaus import plateaus
 from gpu_bench.tiles import TileTable
 
 BOUNDARY_POINTS = 20
-#: Ends of the ranges in which one line is fitted, in mean tokens per expert.
+FEW = 4.0  # mean tokens per expert
+#: Ends of the ranges in which one line is fitted, in mean tokens per expert, for
+#: kernels whose switches are not known.
 RANGES = (1.0, 4.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0)
 NEAR = 1.6  # an end of `RANGES` this close to a switch of configuration is left out
 
@@ -96,14 +98,15 @@ def _gap(tokens: int, chosen: set[int]) -> float:
 def range_limits(table: TileTable | None, top: float) -> list[float]:
     """Ends of the ranges of mean tokens per expert, each with one fit.
 
-    Every switch of configuration ends a range, and so do powers of two between them:
-    which range applies depends on the whole step alone, so that splitting finely gives
-    a search nothing to exploit.
+    Every switch of configuration ends a range, and so does `FEW`, below which experts
+    without tokens are common. Where switches are not known powers of two stand for
+    them. Which range applies depends on the whole step alone: a search cannot exploit
+    it. More ranges fit the points better and unseen ones worse.
     """
     ends = set()
     if table is not None:
         ends = {limit for limit, _ in table.rows if limit < top}
-    for end in RANGES:
+    for end in RANGES if table is None else (FEW,):
         if end < top / NEAR and all(not 1 / NEAR < end / x < NEAR for x in ends):
             ends.add(end)
     return [*sorted(ends), inf]

@@ -13,7 +13,7 @@ from gpu_bench.devices import ROUGH, Ceilings
 from gpu_bench.layer import ExpertLayer
 from gpu_bench.sampling import Load
 from gpu_bench.stats import summary
-from gpu_bench.timing import KEPT, Pacer, Timer
+from gpu_bench.timing import KEPT, Pacer, Timer, launches_per_sample
 
 ANCHOR_EVERY = 16  # points between two measurements of the anchor
 HOT_US = 150_000.0  # work before a hot sample: clocks settle within 0.1 s
@@ -132,18 +132,21 @@ class Session:
 
     def measure_hot(self, load: Load) -> Point:
         """Measure after `HOT_US` of the same work without a pause."""
-        typical = sum(self._samples(load, 1)[0])
-        kept = max(4, min(400, round(HOT_US / max(typical, 1.0))))
+        copies = self.layer.copies_for(load.counts)
+        launches = launches_per_sample(copies, self._floor_us(load))
+        sample_us = launches * max(1.0, self._samples(load, 1)[0][0])
+        kept = max(4, min(400, round(HOT_US / sample_us)))
         point = self.measure(load, kept)
         last = point.samples_us[len(point.samples_us) // 2 :][-KEPT:]
         return Point(load, last, point.at_s, point.reading, point.note)
 
     def _samples(self, load: Load, kept: int) -> tuple[list[float], Reading | None]:
         launch = self.backend.bind(self.layer, load.counts, load.mean_tokens)
-        floor = self.layer.floor_us(
-            load.counts, self.ceilings.tbps, self.ceilings.tflops
-        )
         copies = self.layer.copies_for(load.counts)
-        pending = self.timer.start(launch, copies, floor, kept)
+        pending = self.timer.start(launch, copies, self._floor_us(load), kept)
         reading = self.clocks.read()  # while the work runs
         return pending(), reading
+
+    def _floor_us(self, load: Load) -> float:
+        best = self.ceilings
+        return self.layer.floor_us(load.counts, best.tbps, best.tflops)

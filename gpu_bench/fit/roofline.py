@@ -40,7 +40,7 @@ def fit_roofline(counts: ArrayLike, us: ArrayLike, tile: int) -> Roofline:
     lower = [0.0] * 5 + [POWER[0]]
     upper = [10.0] * 5 + [POWER[1]]
     found = least_squares(
-        residuals, start, bounds=(lower, upper), loss="soft_l1", f_scale=0.03
+        residuals, start, bounds=(lower, upper), loss="soft_l1", f_scale=0.01
     )
     a0, a1, b0, b2, b3 = (float(v) for v in found.x[:5] * unit)
     return Roofline(
