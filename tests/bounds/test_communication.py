@@ -22,8 +22,8 @@ from tests.brute_force import feasible_rows
 
 
 @st.composite
-def tiny(draw: st.DrawFn) -> Instance:
-    """Five experts, skewed token ids, any links, hosts, slots and sources."""
+def tiny(draw: st.DrawFn, extra: bool = True) -> Instance:
+    """Five experts, skewed token ids, any links, hosts, slots (more too), sources."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     top_k, gpus = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     tokens, steps = draw(st.integers(1, 12)), 3
@@ -53,7 +53,7 @@ def tiny(draw: st.DrawFn) -> Instance:
     return Instance.from_arrays(
         routing.counts(5),
         [affine(3, 0.5 + 0.2 * g) for g in range(gpus)],
-        slots=draw(st.sampled_from(slots)),
+        slots=draw(st.sampled_from(slots)) if extra else slots[0],
         node=draw(st.lists(st.integers(0, 1), min_size=gpus, max_size=gpus)),
         weights=[1.0, 0.0, 2.5],
         comm=comm,
