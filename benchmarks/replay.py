@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from replay_cases import SMS, Case, prepare, read_cases
 
-from gpu_bench.replay_result import Interval, ReplayResult
+from gpu_bench.replay_result import ReplayResult
 
 RIVALS = ("linear", "lpt", "eplb")
 REPEATS = 5
@@ -113,21 +113,32 @@ def measure(args: argparse.Namespace) -> None:
         )
 
 
-def percent(value: float) -> str:
-    """Signed percentage with two digits."""
-    return f"{100 * value:+.2f}"
-
-
-def with_ends(interval: Interval) -> str:
-    """Mean and ends in percent."""
-    low, high = percent(interval.low), percent(interval.high)
-    return f"{percent(interval.mean)} [{low}, {high}]"
-
-
 def print_rows(header: list[str], rows: list[list[str]]) -> None:
     """Print a table of Markdown."""
     for line in (header, ["---"] * len(header), *rows):
         print("| " + " | ".join(line) + " |")
+    print()
+
+
+def times(result: ReplayResult) -> list[str]:
+    """Measured us a step of each placement, and the error of the prediction."""
+    steps = result.us.shape[2]
+    return [
+        f"{result.measured(i).mean / steps:.1f} ({100 * result.error(i):+.2f} %)"
+        for i in range(len(result.names))
+    ]
+
+
+def gain(result: ReplayResult, rival: str) -> str:
+    """What search saves: measured with both intervals, and predicted."""
+    first, second = result.names.index("search"), result.names.index(rival)
+    found = result.gain(first, second)
+    mean, low, high = (100 * x for x in vars(found.repeats).values())
+    _, less, more = (100 * x for x in vars(found.steps).values())
+    return (
+        f"{mean:+.2f} ({low:+.2f} .. {high:+.2f}; steps {less:+.1f} .. {more:+.1f}; "
+        f"predicted {100 * found.predicted:+.2f})"
+    )
 
 
 def report(args: argparse.Namespace) -> None:
@@ -135,63 +146,36 @@ def report(args: argparse.Namespace) -> None:
     read = [each for path in args.results for each in read_results(path)]
     if not read:
         raise SystemExit(f"{args.results[0]}: no results; run `measure` first")
-    read.sort(key=lambda pair: (pair[0]["case"]["phase"] == "decode",))
-    accuracy, gains, worst = [], [], 0.0
-    for record, result in read:
-        case = record["case"]
-        where = [case["model"], str(case["layer"]), case["phase"]]
-        steps = result.us.shape[2]
-        for index, name in enumerate(result.names):
-            got, error = result.measured(index), result.error(index)
-            worst = max(worst, abs(error))
-            accuracy.append(
-                [
-                    *where,
-                    name,
-                    f"{result.predicted[index] / steps:.1f}",
-                    f"{got.mean / steps:.1f} ± {(got.high - got.mean) / steps:.1f}",
-                    percent(error),
-                ]
-            )
-        best = result.names.index("search")
-        for rival in RIVALS:
-            gain = result.gain(best, result.names.index(rival))
-            gains.append(
-                [
-                    *where,
-                    rival,
-                    percent(gain.predicted),
-                    with_ends(gain.repeats),
-                    with_ends(gain.steps),
-                ]
-            )
-    where = ["shape", "layer", "phase"]
+    read.sort(key=lambda pair: pair[0]["case"]["phase"] == "decode")
+    where = [
+        [r["case"]["model"], str(r["case"]["layer"]), r["case"]["phase"]]
+        for r, _ in read
+    ]
+    head, names = ["shape", "layer", "phase"], read[0][1].names
     print_rows(
-        [*where, "placement", "predicted us a step", "measured us a step", "error %"],
-        accuracy,
+        [*head, *names],
+        [[*w, *times(result)] for w, (_, result) in zip(where, read, strict=True)],
     )
-    print()
     print_rows(
+        [*head, *(f"search over {rival}, %" for rival in RIVALS)],
         [
-            *where,
-            "search over",
-            "predicted %",
-            "measured % [95 %, repeats]",
-            "measured % [95 %, steps]",
+            [*w, *(gain(result, rival) for rival in RIVALS)]
+            for w, (_, result) in zip(where, read, strict=True)
         ],
-        gains,
     )
-    loads = [result.load_mape() for _, result in read]
+    misses = 100 * np.array([[r.error(i) for i in range(len(names))] for _, r in read])
+    loads = [100 * result.load_mape() for _, result in read]
     print(
-        f"\n{len(accuracy)} placements: largest error {100 * worst:.2f} %; single "
-        f"loads {100 * min(loads):.2f} to {100 * max(loads):.2f} % mean error"
+        f"{misses.size} placements: mean absolute error {abs(misses).mean():.2f} %, "
+        f"largest {abs(misses).max():.2f} %, {(abs(misses) <= 3).sum()} within 3 %; "
+        f"single loads {min(loads):.2f} to {max(loads):.2f} %"
     )
     for record, result in read:
+        same = record["device"].get("uuid_sha256") == record["case"]["card"]
         print(
-            f"{record['case']['name']}: this session over the profile's "
+            f"{record['case']['name']}: {record['seconds']} s; over the profile "
             f"{record['over_profile_before']} before, {record['over_profile_after']} "
-            f"after; throttled {100 * result.throttled:.1f} %; same card: "
-            f"{record['device'].get('uuid_sha256') == record['case']['card']}"
+            f"after; throttled {100 * result.throttled:.1f} %; same card: {same}"
         )
 
 
