@@ -95,7 +95,7 @@ def make_sessions(
     Raises
     ------
     ValueError
-        A limit that cannot be had, or not one for each GPU.
+        A limit that cannot be had, not one for each GPU, or too little memory.
     """
     if sm_limits is not None and len(sm_limits) != len(gpus):
         raise ValueError(
@@ -111,13 +111,7 @@ def make_sessions(
     sessions = []
     for gpu, device in enumerate(gpus):
         if device not in layers:
-            layers[device] = ExpertLayer(
-                *shape,
-                max_tokens,
-                device=device,
-                cache_bytes=devices.cache_bytes(device),
-                seed=settings.seed,
-            )
+            layers[device] = _layer(settings, slots, max_tokens, device)
             duty = DUTY[settings.mode] if device.type != "cpu" else 1.0
             pacers[device] = Pacer(duty)
         limit = None
@@ -134,6 +128,26 @@ def make_sessions(
             )
         )
     return sessions
+
+
+def _layer(
+    settings: ReplaySettings, slots: int, max_tokens: int, device: torch.device
+) -> ExpertLayer:
+    try:
+        return ExpertLayer(
+            settings.hidden,
+            settings.intermediate,
+            slots,
+            max_tokens,
+            device=device,
+            cache_bytes=devices.cache_bytes(device),
+            seed=settings.seed,
+        )
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            f"{device}: {slots} experts of {settings.hidden} x {settings.intermediate} "
+            "do not fit into its memory"
+        ) from None
 
 
 def assign(found: Sequence[torch.device], gpus: int) -> list[torch.device]:

@@ -283,6 +283,17 @@ def test_layer_runs_on_the_cpu() -> None:
     assert result.devices == 1
 
 
+def test_weights_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory while making the layer is one clear line."""
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("gpu_bench.replay.ExpertLayer", full)
+    with pytest.raises(ValueError, match="cpu: 2 experts of 8 x 9 do not fit"):
+        make_sessions(ReplaySettings(8, 9, "loop"), [CPU], 2, 8)
+
+
 def test_bad_requests_are_refused() -> None:
     """Wrong settings, limits and placements name the value."""
     with pytest.raises(ValueError, match="hidden = 0"):
