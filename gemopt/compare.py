@@ -46,8 +46,9 @@ def compare(
     -------
     list of dict
         One row per solver: seen and unseen objective and lower bound on the seen steps
-        in us, gap, seconds, status, stop reason; `refused` says why a solver could not
-        take it. The bound is the best one that any solver proved, for all rows.
+        in us, gap, seconds, status, stop reason; straggler and communication alone on
+        the unseen steps in us; `refused` says why a solver could not take it. The bound
+        is the best one that any solver proved, for all rows.
 
     Raises
     ------
@@ -65,6 +66,8 @@ def compare(
             "unseen_steps": later.num_steps,
             "seen_us": math.nan,
             "unseen_us": math.nan,
+            "unseen_straggler_us": math.nan,
+            "unseen_communication_us": math.nan,
             "lower_bound_us": -math.inf,
             "gap": math.inf,
             "seconds": 0.0,
@@ -94,7 +97,10 @@ def compare(
             "stop_reason": str(result.stop_reason),
         }
         if result.placement is not None:
-            row["unseen_us"] = evaluate(later, result.placement).objective
+            cost = evaluate(later, result.placement)
+            row["unseen_us"] = cost.objective
+            row["unseen_straggler_us"] = cost.straggler_us
+            row["unseen_communication_us"] = cost.communication_us
         rows.append(row)
         if result.stop_reason == StopReason.INTERRUPTED:
             break

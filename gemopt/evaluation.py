@@ -46,6 +46,18 @@ class Evaluation:
     communication: Traffic | None = None
 
     @cached_property
+    def straggler_us(self) -> float:
+        """Compute alone: weighted sum of the slowest GPU's latency, us."""
+        return float((self.weights @ self.per_step).sum())
+
+    @cached_property
+    def communication_us(self) -> float:
+        """All-to-all alone: weighted sum of its time, us; 0 without communication."""
+        if self.communication is None:
+            return 0.0
+        return float((self.weights @ self.communication.per_step).sum())
+
+    @cached_property
     def straggler_share(self) -> Floats:
         """Share of (step, layer) pairs in which each GPU is the slowest, ``[gpus]``.
 

@@ -119,15 +119,18 @@ def _judged(cost: Evaluation) -> dict[str, float]:
     """Weighted sums over steps and layers of one evaluation."""
     traffic = cost.communication
     if traffic is None:
-        raise ValueError("the instance has no communication to weigh")
-    parts = {
-        "straggler_us": cost.per_step,
-        "communication_us": traffic.per_step,
-        "intra_tokens": traffic.intra_tokens,
-        "inter_tokens": traffic.inter_tokens,
+        raise ValueError("the instance has no communication to judge")
+    near, far = (
+        float((cost.weights @ part).sum())
+        for part in (traffic.intra_tokens, traffic.inter_tokens)
+    )
+    return {
+        "total_us": cost.objective,
+        "straggler_us": cost.straggler_us,
+        "communication_us": cost.communication_us,
+        "intra_tokens": near,
+        "inter_tokens": far,
     }
-    sums = {key: float((cost.weights @ part).sum()) for key, part in parts.items()}
-    return {"total_us": cost.objective, **sums}
 
 
 def draw_pareto(rows: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> None:

@@ -5,7 +5,7 @@
 | A `water_filling` | everything | tokens flow freely to the GPUs that finish first |
 | B `counting` | no replicas | the k heaviest experts must all be somewhere |
 | C `program` | everything | who shares a GPU is a positive semidefinite matrix |
-| `communication` | everything | tokens must leave their GPU for experts that do not fit there |
+| `communication` | everything | tokens must travel to what does not fit at home |
 
 C is solved by `first_order` and proven by `certificate` alone.
 """

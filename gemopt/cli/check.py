@@ -69,6 +69,8 @@ def command(
                 "verified_bound_us": proven,
                 **parts,
                 "objective_us": result.objective,
+                "straggler_us": result.straggler_us,
+                "communication_us": result.communication_us,
                 "claimed_objective_us": saved.objective_us,
                 "seen_steps": list(saved.steps),
                 "idle_fraction": result.idle_fraction,
@@ -98,6 +100,11 @@ def _show(problem: Instance, result: Evaluation, proven: float | None) -> None:
     if proven is not None:
         gap = 1 - proven / result.objective
         print(f"  verified bound {proven:.6g} us: gap {100 * gap:.2f} %")
+    if problem.comm is not None:
+        print(
+            f"  straggler {result.straggler_us:.6g} us, "
+            f"communication {result.communication_us:.6g} us"
+        )
     print(f"idle {100 * result.idle_fraction:.2f} % of GPU time")
     for name, share in zip(problem.gpu_names, result.straggler_share, strict=True):
         print(f"  {name} is the slowest in {100 * share:.1f} % of layers and steps")

@@ -120,9 +120,11 @@ def _show(problem: Instance, rows: list[dict[str, Any]], reference: str) -> None
         f"{problem.num_gpus} GPUs; {rows[0]['seen_steps']} steps seen, "
         f"{rows[0]['unseen_steps']} unseen; differences against {base['solver']}"
     )
+    parts = [] if problem.comm is None else ["straggler us", "communication us"]
+    header = ["solver", "seen us", "", "unseen us", "", *parts]
     print_table(
-        ["solver", "seen us", "", "unseen us", "", "bound us", "gap", "seconds", ""],
-        [_cells(row, base) for row in rows],
+        [*header, "bound us", "gap", "seconds", ""],
+        [_cells(row, base, parts=bool(parts)) for row in rows],
     )
 
 
@@ -162,9 +164,11 @@ def _pareto(
     return 0
 
 
-def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], base: dict[str, Any], *, parts: bool) -> list[str]:
+    """Cells of a row; with `parts`, what of its unseen time is what."""
+    keys = ("unseen_straggler_us", "unseen_communication_us") if parts else ()
     if row["refused"] is not None:
-        return [row["solver"], *["-"] * 7, row["refused"]]
+        return [row["solver"], *["-"] * (7 + len(keys)), row["refused"]]
     seen, unseen = row["seen_us"], row["unseen_us"]
     gap = f"{100 * row['gap']:.2f} %" if math.isfinite(row["gap"]) else "-"
     return [
@@ -173,6 +177,7 @@ def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
         percent(seen / base["seen_us"] - 1.0),
         microseconds(unseen),
         percent(unseen / base["unseen_us"] - 1.0),
+        *(microseconds(row[key]) for key in keys),
         microseconds(row["lower_bound_us"]),
         gap,
         f"{row['seconds']:.3f}",
