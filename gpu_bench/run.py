@@ -195,6 +195,7 @@ def prepare(options: Options, group: Group) -> tuple[Run, list[Task], list[str]]
     run = Run(found, group, limits, options.counts(), options.resume)
     warnings = [line for device in dict.fromkeys(found) for line in _busy(device)]
     if kind == "cpu":
+        torch.set_num_threads(1)  # more gain nothing on small layers, and add noise
         warnings.append(
             "a trial on the CPU: models are shrunk; figures say nothing about a GPU"
         )
