@@ -55,6 +55,8 @@ _BUILT_IN = (
     Entry("cluster", "solvers.cluster:Cluster", ("sklearn", "networkx")),
     Entry("grace", "solvers.grace:Grace", ("sklearn", "networkx")),
     Entry("moetuner", "solvers.moetuner:Moetuner", ("ortools",)),
+    Entry("exact", "solvers.portfolio:Exact", ("ortools", "highspy")),
+    Entry("bnb", "solvers.bnb:Bnb"),
     Entry("cpsat", "solvers.cpsat:Cpsat", ("ortools",)),
     Entry("milp", "solvers.milp:Milp", ("highspy",)),
 )

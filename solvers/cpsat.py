@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, floor
 from typing import Any, ClassVar
 
@@ -13,11 +13,11 @@ import numpy as np
 from gemopt.model import Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import Outcome
-from solvers.exact.layers import Answer, refusal, solve_layers
+from solvers.exact.communication import prove_joint
+from solvers.exact.layers import Answer, prove_model, refusal, solve_layers
 from solvers.exact.model import Model, renamed
 from solvers.exact.scaling import Scaling, scaling_of
-
-_POLL = 0.02  #: seconds between two looks at the stop criterion
+from solvers.exact.watch import watched
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Cpsat:
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse models that are too large, with an estimate of their size."""
-        return refusal(instance)
+        return refusal(instance, communication=True)
 
     def solve(
         self,
@@ -70,7 +70,7 @@ class Cpsat:
         """Prove layer after layer until the monitor says stop."""
         return solve_layers(
             instance,
-            run_cpsat,
+            prove_joint if instance.comm else partial(prove_model, run_cpsat),
             monitor=monitor,
             seed=seed,
             start=start,
@@ -102,23 +102,11 @@ def run_cpsat(
     solver.parameters.relative_gap_limit = 0.0
     if np.isfinite(seconds):
         solver.parameters.max_time_in_seconds = seconds
-    box: list[Any] = []
-    worker = threading.Thread(target=lambda: box.append(solver.solve(cp)), daemon=True)
-    worker.start()
-    try:
-        while worker.is_alive():
-            worker.join(_POLL)
-            if worker.is_alive() and stop():
-                solver.stop_search()
-                worker.join()
-    except KeyboardInterrupt:
-        solver.stop_search()
-        worker.join()
-        raise
-    if box[0] == cp_model.MODEL_INVALID:
+    status = watched(lambda: solver.solve(cp), stop, solver.stop_search)
+    if status == cp_model.MODEL_INVALID:
         raise RuntimeError(f"CP-SAT refused the model: {cp.validate()}")
     bound = scale.to_us(ceil(solver.best_objective_bound - 1e-6))
-    if box[0] not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return Answer(bound, None)
     held = np.array([[solver.value(variables[v]) for v in r] for r in model.held])
     return Answer(bound, row_of(held, model.instance.num_gpus))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from gemopt.model import SHARE_UNIT, Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import Outcome
 from solvers.cpsat import ExactParams, row_of
-from solvers.exact.layers import Answer, refusal, solve_layers
+from solvers.exact.layers import Answer, prove_model, refusal, solve_layers
 from solvers.exact.model import Model, Row, Terms, TimeRow, renamed
 from solvers.exact.scaling import TOTAL, Scaling, scaling_of
 
@@ -51,7 +52,7 @@ class Milp:
         """Prove layer after layer until the monitor says stop."""
         return solve_layers(
             instance,
-            run_highs,
+            partial(prove_model, run_highs),
             monitor=monitor,
             seed=seed,
             start=start,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from gemopt import registry
+from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import minorant
 from gemopt.bounds.water_filling import water_filling
@@ -18,6 +21,7 @@ from gemopt.progress import Monitor
 from gemopt.result import PROOF_TOLERANCE
 from gemopt.solver import Outcome
 from gemopt.stop import MaxRuntime, StopCriterion, StopReason
+from solvers.exact import communication as comm_model
 from solvers.exact.model import MAX_TERMS, Model, estimated_terms
 from solvers.exact.tangents import add_tangents, is_smooth
 
@@ -33,8 +37,62 @@ class Answer:
     phy2log: Ints | None
 
 
+@dataclass
+class Problem:
+    """One layer to prove.
+
+    Attributes
+    ----------
+    bound
+        One-step lower bound, us ``[steps]``.
+    known
+        Objective of the best placement when the problem was posed, us.
+    start
+        Expert by slot from which `max_moves` counts.
+    """
+
+    instance: Instance
+    layer: int
+    bound: Floats
+    known: float
+    max_moves: int | None
+    start: Ints | None
+
+    @cached_property
+    def model(self) -> Model:
+        """The layer as rows, built when first asked for."""
+        return Model(
+            self.instance,
+            self.layer,
+            self.bound,
+            self.known,
+            self.max_moves,
+            self.start,
+        )
+
+    def cost(self, row: Ints) -> float:
+        """True cost of a placement of the layer, expert by slot, us."""
+        one = Placement(row[None], self.instance.slots)
+        return evaluate(self.instance.layer(self.layer), one).objective
+
+
 class BackEnd(Protocol):
-    """Solve a model until it is proven, `seconds` are over or `stop` says so."""
+    """Solve a layer until it is proven, `seconds` are over or `stop` says so."""
+
+    def __call__(
+        self,
+        problem: Problem,
+        hint: Ints,
+        *,
+        seconds: float,
+        jobs: int,
+        seed: int,
+        stop: Callable[[], bool],
+    ) -> Answer: ...
+
+
+class ModelBackEnd(Protocol):
+    """The same for the rows of `solvers.exact.model`."""
 
     def __call__(
         self,
@@ -48,10 +106,15 @@ class BackEnd(Protocol):
     ) -> Answer: ...
 
 
-def refusal(instance: Instance) -> str | None:
-    """Why an exact model is out of reach, with its size; None if it is not."""
+def refusal(instance: Instance, *, communication: bool = False) -> str | None:
+    """Why an exact model is out of reach, with its size; None if it is not.
+
+    `communication` says that the back end models it.
+    """
     if instance.comm is not None:
-        return "it has communication, which the exact model leaves out"
+        if not communication:
+            return "it has communication, which this solver leaves out; use cpsat"
+        return comm_model.refusal(instance, instance.comm)
     terms = estimated_terms(instance)
     if terms > MAX_TERMS:
         return (
@@ -93,9 +156,12 @@ def solve_layers(
     cost = evaluate(instance, best).per_layer
     monitor.improved(float(cost.sum()), best)
     one_step = _one_step_bounds(instance)
-    bounds = one_step @ instance.weights
+    communication = communication_bound(instance)
+    bounds = np.array(
+        [communication.with_steps(i, steps) for i, steps in enumerate(one_step)]
+    )
     rows, cost = best.phy2log.copy(), cost.copy()
-    models: dict[int, Model] = {}
+    problems: dict[int, Problem] = {}
     reason: StopReason | None = None
     seconds = _FIRST_SLICE
 
@@ -110,16 +176,22 @@ def solve_layers(
 
     def improve(layer: int, limit: float) -> None:
         """Work on one layer and keep what comes of it."""
-        if layer not in models:
+        if layer not in problems:
             first = None if start is None else start.phy2log[layer]
-            models[layer] = Model(
-                instance, layer, one_step[layer], cost[layer], max_moves, first
+            problems[layer] = Problem(
+                instance, layer, one_step[layer], float(cost[layer]), max_moves, first
             )
-        answer = _prove(models[layer], rows[layer], back_end, limit, jobs, seed, stop)
+        answer = back_end(
+            problems[layer],
+            rows[layer],
+            seconds=limit,
+            jobs=jobs,
+            seed=seed,
+            stop=stop,
+        )
         bounds[layer] = max(bounds[layer], answer.bound)
         if answer.phy2log is not None:
-            one = Placement(answer.phy2log[None], instance.slots)
-            found = evaluate(instance.layer(layer), one).objective
+            found = problems[layer].cost(answer.phy2log)
             if found < cost[layer]:
                 rows[layer], cost[layer] = answer.phy2log, found
                 better = Placement(rows.copy(), instance.slots)
@@ -170,31 +242,34 @@ def _one_step_bounds(instance: Instance) -> Floats:
     return bounds
 
 
-def _prove(
-    model: Model,
+def prove_model(
+    back_end: ModelBackEnd,
+    problem: Problem,
     hint: Ints,
-    back_end: BackEnd,
+    *,
     seconds: float,
     jobs: int,
     seed: int,
     stop: Callable[[], bool],
 ) -> Answer:
     """Solve; with a smooth maximum add tangents until model and truth agree."""
+    model, began = problem.model, time.perf_counter()
     smooth = is_smooth(model)
     if smooth:
         add_tangents(model, hint)
     best = Answer(-np.inf, None)
     lowest = np.inf
     while True:
-        answer = back_end(model, hint, seconds=seconds, jobs=jobs, seed=seed, stop=stop)
+        left = seconds - (time.perf_counter() - began)
+        answer = back_end(model, hint, seconds=left, jobs=jobs, seed=seed, stop=stop)
         best.bound = max(best.bound, answer.bound)
         if answer.phy2log is None:
             return best
-        one = Placement(answer.phy2log[None], model.instance.slots)
-        cost = evaluate(model.instance.layer(model.layer), one).objective
+        cost = problem.cost(answer.phy2log)
         if cost < lowest:
             lowest, best.phy2log = cost, answer.phy2log
         done = not smooth or lowest - best.bound <= PROOF_TOLERANCE * lowest / 2
-        if done or stop() or add_tangents(model, answer.phy2log) == 0:
+        late = stop() or time.perf_counter() - began >= seconds
+        if done or late or add_tangents(model, answer.phy2log) == 0:
             return best
         hint = best.phy2log if best.phy2log is not None else hint

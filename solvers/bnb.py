@@ -1,0 +1,78 @@
+"""Exact by branch and bound over whole sets of experts, for small layers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from gemopt.model import Instance, Ints, Placement
+from gemopt.progress import Monitor
+from gemopt.solver import NoParams, Outcome
+from solvers.exact.branching import Branching
+from solvers.exact.layers import Answer, Problem, solve_layers
+from solvers.exact.sets import too_large
+from solvers.exact.watch import watched
+
+
+class Bnb:
+    """Minimise exactly whatever the latency family; see `solvers.exact.branching`.
+
+    It proves up to 16 experts within seconds where the programs of `cpsat` and `milp`
+    have weak relaxations: staircases, smooth maxima, replicas.
+    """
+
+    name: ClassVar[str] = "bnb"
+    summary: ClassVar[str] = "exact: branch and bound over sets of experts, tiny layers"
+    exact: ClassVar[bool] = True
+    Params = NoParams
+
+    def __init__(self, params: NoParams) -> None:
+        self.params = params
+
+    def supports(self, instance: Instance) -> str | None:
+        """Refuse layers whose tables are too large, with their size."""
+        return too_large(instance)
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Prove layer after layer until the monitor says stop."""
+        return solve_layers(
+            instance,
+            run_bnb,
+            monitor=monitor,
+            seed=seed,
+            start=start,
+            jobs=jobs,
+            max_moves=None,
+        )
+
+
+def run_bnb(
+    problem: Problem,
+    hint: Ints,
+    *,
+    seconds: float,
+    jobs: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> Answer:
+    """Search one layer; the seed does not matter."""
+    end = time.perf_counter() + seconds
+    search = Branching(problem.instance, problem.layer, hint)
+
+    def halt() -> None:
+        search.halt[0] = 1
+
+    def late() -> bool:
+        return time.perf_counter() >= end or stop()
+
+    watched(lambda: search.run(jobs), late, halt)
+    return Answer(search.bound, search.row)

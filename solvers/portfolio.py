@@ -1,0 +1,111 @@
+"""Exact by the back end that proves most of the kind: bnb, cpsat and milp in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from gemopt.latency.base import CURVE, LINE
+from gemopt.model import Instance, Ints, Placement
+from gemopt.progress import Monitor
+from gemopt.result import PROOF_TOLERANCE
+from gemopt.solver import Outcome
+from solvers.bnb import run_bnb
+from solvers.cpsat import ExactParams, run_cpsat
+from solvers.exact.layers import (
+    Answer,
+    BackEnd,
+    Problem,
+    prove_model,
+    refusal,
+    solve_layers,
+)
+from solvers.exact.sets import table_size
+from solvers.milp import run_highs
+
+Part = tuple[BackEnd, float]  #: back end, seconds that it may take
+#: Comparisons up to which the tables of bnb are worth their time, some 20 s.
+_TABLES = 1e11
+_CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
+
+
+class Exact:
+    """Minimise exactly with the back ends that suit the instance.
+
+    Small layers go to `bnb`; where all latencies are lines and no expert has copies,
+    `cpsat` has a few seconds and `milp` the rest; everything else is for `cpsat`.
+    Bound and placement are the best of all that ran.
+    """
+
+    name: ClassVar[str] = "exact"
+    summary: ClassVar[str] = "exact: bnb, cpsat or milp, by what proves most"
+    exact: ClassVar[bool] = True
+    Params = ExactParams
+
+    def __init__(self, params: ExactParams) -> None:
+        self.params = params
+
+    def supports(self, instance: Instance) -> str | None:
+        """Refuse models that are too large, with an estimate of their size."""
+        return refusal(instance, communication=True)
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Prove layer after layer until the monitor says stop."""
+        return solve_layers(
+            instance,
+            run_portfolio,
+            monitor=monitor,
+            seed=seed,
+            start=start,
+            jobs=jobs,
+            max_moves=self.params.max_moves,
+        )
+
+
+def plan(instance: Instance, max_moves: int | None) -> list[Part]:
+    """Back ends in turn, each with its seconds; the last one has the rest."""
+    cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
+    if instance.comm is None and max_moves is None:
+        if table_size(instance)[0] <= _TABLES:
+            return [(run_bnb, np.inf)]
+        tables = instance.tables
+        pieces = np.diff(tables.piece_start)
+        lines = (tables.kind == LINE) | ((tables.kind == CURVE) & (pieces == 1))
+        if lines.all() and instance.num_slots == instance.num_experts:
+            return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
+    return [(cpsat, np.inf)]
+
+
+def run_portfolio(
+    problem: Problem,
+    hint: Ints,
+    *,
+    seconds: float,
+    jobs: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> Answer:
+    """Prove one layer by one back end after the other."""
+    end = time.perf_counter() + seconds
+    row, cost, bound = hint, problem.cost(hint), -np.inf
+    for back_end, most in plan(problem.instance, problem.max_moves):
+        left = min(most, end - time.perf_counter())
+        if left <= 0 or stop() or cost - bound <= PROOF_TOLERANCE * cost:
+            break
+        answer = back_end(problem, row, seconds=left, jobs=jobs, seed=seed, stop=stop)
+        bound = max(bound, answer.bound)
+        if answer.phy2log is not None and problem.cost(answer.phy2log) < cost:
+            row, cost = answer.phy2log, problem.cost(answer.phy2log)
+    return Answer(bound, row)
