@@ -97,8 +97,8 @@ class Branching:
         counts = replica_counts(one.num_experts, spare, gpus)
         with ThreadPoolExecutor(jobs) as pool:
             if len(counts) == 1:
+                self._open = {bytes(counts[0]): 0.0}
                 self._one(counts[0], lambda f, tasks: list(pool.map(f, tasks)))
-                self._open.pop("all", None)
                 return
             bounds = list(pool.map(self._quick, counts))
             if self.halt[0]:
