@@ -11,7 +11,7 @@ from gemopt.evaluation import evaluate
 from gemopt.model import Floats, Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import NoParams, Outcome
-from solvers.cluster.assign import capacitated, distances
+from solvers.assign import capacitated, distances
 from solvers.cluster.methods import spectral
 from solvers.feasible import EMPTY, repaired
 from solvers.layers import BestRows, run_rounds

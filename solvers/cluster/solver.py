@@ -13,7 +13,7 @@ from gemopt.graph import co_load
 from gemopt.model import Floats, Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import Outcome
-from solvers.cluster.assign import balanced, capacitated, distances
+from solvers.assign import balanced, capacitated, distances
 from solvers.cluster.methods import METHODS
 from solvers.cluster.spread import deal
 from solvers.feasible import repaired

@@ -13,7 +13,7 @@ from gemopt.model import Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import Outcome
 from gemopt.stop import StopReason
-from solvers.joint import joint_descent
+from solvers.joint import joint_rows
 from solvers.layers import BestRows, layer_rng, run_rounds
 from solvers.search.engine import place_loads
 from solvers.search.fold import fold, line_of
@@ -28,6 +28,8 @@ CHUNK = 2_000_000  #: proposals times steps of one kernel call, well below 0.2 s
 # hotter: small instances have few but deep valleys.
 REPEATS = 50
 HEATS = (1.0, 4.0, 16.0, 64.0)
+
+_JOINT = 1  # key of the random numbers of rows for compute and communication
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class _Run:
         if done == 0 and self.first is not None:
             self._offer(layer, self.first[layer])
             yield
+            if self.instance.comm is not None:
+                yield from self._joint(layer, self.first[layer], done)
             return
         search = LayerSearch(self.instance, layer, self.preset, self.folded)
         if done == 0:
@@ -178,13 +182,16 @@ class _Run:
             search.load_row(self.best.phy2log[layer])
             yield from self._anneal(search, layer, done)
         self._offer(layer, search.best)
-        if self.instance.comm is None:
-            return
-        last = search.best
-        for joint, _ in joint_descent(self.instance, layer, search.best):
-            last = joint
+        if self.instance.comm is not None:
+            yield from self._joint(layer, search.best, done)
+
+    def _joint(self, layer: int, start: Ints, done: int) -> Iterator[None]:
+        """Offer rows that are good for compute and communication together."""
+        rng = layer_rng(self.seed, int(self.instance.layer_ids[layer]), done, _JOINT)
+        for row in joint_rows(self.instance, layer, start, rng):
+            if row is not None:
+                self._offer(layer, row)
             yield
-        self._offer(layer, last)
 
     def _anneal(self, search: LayerSearch, layer: int, done: int) -> Iterator[None]:
         preset, steps = self.preset, self.instance.num_steps

@@ -1,16 +1,20 @@
 """Descent on compute and communication: moves are judged as evaluation does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gemopt
 from gemopt.check import violations
 from gemopt.comm.cost import traffic
 from gemopt.evaluation import combined, evaluate
 from gemopt.incremental import LayerState
 from gemopt.model import Instance, Placement
 from solvers.joint.descent import joint_descent, layer_traffic
+from solvers.joint.hierarchical import hierarchical_row
 from solvers.joint.kernels import fill_traffic, total_after
 from tests.comm.cases import random_placement, routed
 
@@ -74,3 +78,60 @@ def test_descent_never_rises_and_stays_feasible(
         assert not violations(instance.layer(0), placement)
     assert values == sorted(values, reverse=True)
     assert values[-1] == pytest.approx(_estimated_objective(instance, phy2log, 0))
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    node=st.sampled_from([[0, 0, 1, 1], [0, 1, 2, 3], [0, 0, 0, 1]]),
+    slots=st.sampled_from([8, 12]),
+)
+def test_hierarchical_rows_are_feasible(seed: int, node: list[int], slots: int) -> None:
+    """Hosts of any size, with and without replicas; the generator settles all."""
+    instance = routed(seed, node=node, slots=slots)
+    assert instance.comm is not None
+    first, again = (
+        hierarchical_row(instance, instance.comm, 0, np.random.default_rng(seed))
+        for _ in range(2)
+    )
+    assert (first == again).all()
+    one = Placement(first[None], instance.slots)
+    assert not violations(instance.layer(0), one)
+
+
+def test_hierarchical_rows_keep_families_of_tokens_on_a_host() -> None:
+    """Experts of two families end on a host each, and loads stay balanced."""
+    rng = np.random.default_rng(1)
+    family = rng.integers(2, size=4000)
+    ids = 2 * rng.random((4000, 8)).argsort(axis=1)[:, :3] + family[:, None]
+    routing = gemopt.TokenRouting.from_arrays(ids[:, None], np.arange(0, 4001, 400))
+    comm = gemopt.Communication.from_routing(
+        routing, gemopt.topology("400g-hosts"), num_experts=16, hidden=64
+    )
+    instance = Instance.from_arrays(
+        routing.counts(16),
+        [gemopt.latency.affine(1, 1)] * 4,
+        node=[0, 0, 1, 1],
+        comm=comm,
+    )
+    row = hierarchical_row(instance, comm, 0, rng)
+    assert len(set(row[:8] % 2)) == len(set(row[8:] % 2)) == 1
+    load = instance.loads[0].sum(axis=1)[row].reshape(4, 4).sum(axis=1)
+    assert load.max() < 1.05 * load.mean()
+
+
+@pytest.mark.parametrize("preset", ["fast", "default"])
+def test_every_preset_of_search_sees_communication(preset: str) -> None:
+    """On equal GPUs with slow links search beats the placement for load alone."""
+    instance = routed(5, node=[0, 0, 1, 1], tokens=40, experts=16, slots=16)
+    assert instance.comm is not None
+    slow = gemopt.Topology(gemopt.Link(1, 1), gemopt.Link(1, 0.5))
+    equal = replace(
+        instance,
+        latency=(gemopt.latency.affine(1, 0.1),) * 4,
+        comm=replace(instance.comm, topology=slow),
+    )
+    params = {"preset": preset}
+    joint = gemopt.solve(equal, "search", params=params).objective
+    alone = gemopt.solve(replace(equal, comm=None), "search", params=params).placement
+    assert alone is not None
+    assert joint < 0.99 * evaluate(equal, alone).objective

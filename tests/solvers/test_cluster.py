@@ -9,7 +9,7 @@ import gemopt
 from gemopt.check import violations
 from gemopt.latency import affine
 from gemopt.model import Instance
-from solvers.cluster.assign import balanced, capacitated
+from solvers.assign import balanced, capacitated
 from solvers.cluster.methods import METHODS
 from tests.comm.cases import routed
 
