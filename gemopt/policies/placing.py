@@ -119,25 +119,30 @@ def _hosts(request: Request) -> int:
 def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
     """Search, from the old placement if moves are limited.
 
-    The preset ``fast`` reads every latency as a line: one kernel call for all layers.
+    The preset ``fast`` reads every latency as a line: one kernel call for all layers,
+    and the moves go to the layers where they gain most.
     """
-    bounded = old is not None and config.move_budget is not None
+    budget = config.move_budget
+    start = None
+    if old is not None and budget is not None:
+        start = _feasible(old, instance)
+    params: dict[str, object] = {"preset": config.preset}
     if config.preset == FAST:
         base, rise = lines_for(instance.latency, instance.counts, instance.slots[0])
-        if not bounded:
+        placed: Ints
+        if start is None:
             place_counts = import_module("solvers.search.engine").place_counts
-            placed: Ints = place_counts(
+            placed = place_counts(
                 instance.counts, instance.slots, base_us=base, us_per_token=rise
             )
             return placed
         lines = tuple(affine(b, r) for b, r in zip(base, rise, strict=True))
-        instance = replace(instance, latency=lines)
-    params: dict[str, object] = {"preset": config.preset}
-    start = None
-    if old is not None and config.move_budget is not None:
-        start = _feasible(old, instance)
+        spend_moves = import_module("solvers.search.budget").spend_moves
+        placed = spend_moves(replace(instance, latency=lines), start, budget)
+        return placed
+    if budget is not None and start is not None:
         # An even share: the first moves of a layer gain most.
-        params["max_moves"] = -(-config.move_budget // instance.num_layers)
+        params["max_moves"] = -(-budget // instance.num_layers)
     result = solve(instance, "search", start=start, params=params, trace=False)
     if result.placement is None:
         raise RuntimeError(f"no placement found: {result.summary()}")
