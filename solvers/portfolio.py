@@ -16,6 +16,7 @@ from gemopt.result import PROOF_TOLERANCE
 from gemopt.solver import Outcome
 from solvers.bnb import run_bnb
 from solvers.cpsat import ExactParams, run_cpsat
+from solvers.exact.communication import prove_joint
 from solvers.exact.layers import (
     Answer,
     BackEnd,
@@ -76,8 +77,10 @@ class Exact:
 
 def plan(instance: Instance, max_moves: int | None) -> list[Part]:
     """Back ends in turn, each with its seconds; the last one has the rest."""
+    if instance.comm is not None:
+        return [(prove_joint, np.inf)]
     cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
-    if instance.comm is None and max_moves is None:
+    if max_moves is None:
         if table_size(instance)[0] <= _TABLES:
             return [(run_bnb, np.inf)]
         tables = instance.tables

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import gemopt
 from gemopt.evaluation import evaluate
@@ -15,12 +16,12 @@ from tests.comm.cases import routed
 
 
 @settings(max_examples=25)
-@given(instance=tiny(extra=False))
-def test_equals_brute_force(instance: Instance) -> None:
+@given(instance=tiny(extra=False), solver=st.sampled_from(["cpsat", "exact"]))
+def test_equals_brute_force(instance: Instance, solver: str) -> None:
     """The optimum over all placements is found and proven, on every topology."""
     costs = [evaluate(instance, p).objective for p in placements(instance)]
     worst = placements(instance)[int(np.argmax(costs))]
-    result = gemopt.solve(instance, "cpsat", start=worst)
+    result = gemopt.solve(instance, solver, start=worst)
     assert result.objective == pytest.approx(min(costs), rel=1e-6)
     assert result.lower_bound == pytest.approx(min(costs), rel=2e-6)
     assert result.lower_bound <= min(costs) * (1 + 1e-9)
