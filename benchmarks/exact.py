@@ -1,140 +1,302 @@
-"""Exact solving: proofs of small instances, heuristics against proven optima.
+"""Exact solving: what is proven in how long, and heuristics against proven optima.
 
-    python benchmarks/exact.py proofs --count 200
-    python benchmarks/exact.py frontier --count 20
-    python benchmarks/exact.py heuristics --count 40
+    python benchmarks/exact.py proofs       # 200 small instances, 60 with replicas
+    python benchmarks/exact.py hard         # E = 32, G = 4, T = 16, a minute each
+    python benchmarks/exact.py frontier     # a grid of sizes, 10 s each
+    python benchmarks/exact.py heuristics   # solvers against the optima of `proofs`
 
-Every part prints a Markdown table.
+Runs are appended to ``--runs FILE`` and not repeated when it has them, so that an
+interruption costs nothing; tables are printed from the file.
 """
 
 import argparse
-import time
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from layers import bursts, shaped
+from small import Small, model, with_replicas, without_replicas
 
 import gemopt
-from gemopt import Instance
+from gemopt import Instance, Result
 from gemopt.bench import machine
-from gemopt.latency import (
-    LatencyModel,
-    Line,
-    Regimes,
-    Roofline,
-    TileActive,
-    TokenCurve,
-    affine,
+from gemopt.io.best_known import read_best_known
+from gemopt.io.catalog import read_catalog
+from gemopt.io.instance_file import read
+
+Record = dict[str, Any]
+INSTANCES = Path(__file__).parents[1] / "instances"
+EQUAL = 1e-9  #: costs this close, relative, are equal
+SOLVERS = (
+    ("linear", None),
+    ("random", None),
+    ("eplb", None),
+    ("lpt", None),
+    ("meancov", None),
+    ("gem", None),
+    ("cluster", None),
+    ("search", "fast"),
+    ("search", "default"),
+    ("search", "best"),
 )
 
 
-def family(name: str, rng: np.random.Generator) -> LatencyModel:
-    """A random latency model of one family."""
-    s = float(rng.normal(1, 0.1))
-    if name == "affine":
-        return affine(60 * s, 0.4 * s)
-    if name == "step":
-        return TokenCurve([(32 * i, s * (30 + 12 * i)) for i in range(1, 40)])
-    if name == "tile_active":
-        return TileActive(20 * s, 3 * s, 4 * s, 0.05 * s, 16)
-    memory, compute = Line(30 * s, 6 * s), Line(10 * s, 0, 0, 0.4 * s)
-    if name == "roofline":
-        return Roofline(memory, compute, 16)
-    return Regimes([(500, affine(50 * s, 0.5 * s)), (1e9, affine(70 * s, 0.4 * s))])
+class Runs:
+    """Records in a file, one a line, by part, instance and solver."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        self.known = {self._key(r): r for r in map(json.loads, lines)}
+
+    @staticmethod
+    def _key(record: Record) -> tuple[str, str, str]:
+        return record["part"], record["instance"], record["solver"]
+
+    def get(
+        self, part: str, name: str, solver: str, make: Callable[[], Record]
+    ) -> Record:
+        """Return the record, made now if the file lacks it."""
+        key = (part, name, solver)
+        if key not in self.known:
+            record = {"part": part, "instance": name, "solver": solver, **make()}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            self.known[key] = record
+        return self.known[key]
 
 
-FAMILIES = ("affine", "step", "tile_active", "roofline", "regimes")
+def outcome(run: Result) -> Record:
+    """What is kept of a run."""
+    return {
+        "status": str(run.status),
+        "objective_us": run.objective,
+        "bound_us": run.lower_bound,
+        "seconds": run.seconds,
+    }
 
 
-def small(seed: int, spare: bool) -> Instance:
-    """A random small instance; every second one has unequal GPUs."""
-    rng = np.random.default_rng(10_000 + seed)
-    experts, gpus = ((8, 4), (16, 4), (16, 8), (12, 4))[seed % 4]
-    experts = min(experts, 12) if spare else experts
-    gpus = 4 if spare else gpus
-    steps = int(rng.choice([16, 64]))
-    name = FAMILIES[seed % len(FAMILIES)]
-    one = family(name, rng)
-    models = [one if seed % 2 else family(name, rng) for _ in range(gpus)]
-    extra = 1 if spare else 0
-    slots = [experts // gpus + extra] * gpus
-    counts = bursts(experts, seed)[:steps, None]
-    return Instance.from_arrays(counts, models, slots=slots)
+def size(instance: Instance) -> Record:
+    """Experts, GPUs, steps."""
+    return {
+        "experts": instance.num_experts,
+        "gpus": instance.num_gpus,
+        "steps": instance.num_steps,
+        "spare": instance.num_slots - instance.num_experts,
+    }
 
 
-def proofs(args: argparse.Namespace) -> None:
-    """Share proven within the limit."""
-    print("| set | proven | of | mean s | worst s |\n| --- | --- | --- | --- | --- |")
-    for label, spare in (("E <= 16, no replicas", False), ("E <= 12, S = E+G", True)):
-        times, won = [], 0
-        for seed in range(args.count):
-            began = time.perf_counter()
-            run = gemopt.solve(
-                small(seed, spare), "cpsat", time_limit=args.seconds, jobs=2
-            )
-            times.append(time.perf_counter() - began)
-            won += run.status == "optimal"
-        worst = max(times)
-        print(
-            f"| {label} | {won} | {args.count} | {np.mean(times):.2f} | {worst:.1f} |"
-        )
+def warm_up(solvers: set[str]) -> None:
+    """Compile before the clock runs."""
+    for small in (without_replicas(1), without_replicas(8), with_replicas(1)):
+        for solver in solvers:
+            limit = 1.0 if solver in ("cpsat", "milp", "exact", "bnb") else None
+            gemopt.solve(small.instance, solver, time_limit=limit, iterations=1)
 
 
-def frontier(args: argparse.Namespace) -> None:
-    """E = 32, G = 4, T = 16 within a minute."""
-    print("| GPUs | solver | proven | of | mean gap left | mean s |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for unequal in (False, True):
-        for solver in ("milp", "cpsat"):
-            gaps, times = [], []
-            for seed in range(args.count):
-                problem = shaped(bursts(32, 500 + seed)[:16], 4, unequal, seed)
-                run = gemopt.solve(problem, solver, time_limit=args.seconds, jobs=2)
-                gaps.append(run.gap if run.status != "optimal" else 0.0)
-                times.append(run.seconds)
-            won = sum(g == 0 for g in gaps)
-            kind = "unequal" if unequal else "equal"
-            row = [kind, solver, won, args.count, f"{100 * np.mean(gaps):.2f} %"]
-            print(f"| {' | '.join(map(str, row))} | {np.mean(times):.1f} |")
+def table(titles: list[str], rows: list[list[object]]) -> None:
+    """Print Markdown."""
+    for row in (titles, ["---"] * len(titles), *rows):
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 
-def heuristics(args: argparse.Namespace) -> None:
-    """Every solver against the proven optimum of small instances."""
-    names = ("linear", "eplb", "lpt", "gem", "search", "cluster")
-    excess: dict[str, list[float]] = {name: [] for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    count = 0
+def proven(records: list[Record]) -> list[object]:
+    """Share proven, mean gap of the others, median and largest seconds."""
+    open_gaps = [
+        1 - r["bound_us"] / r["objective_us"]
+        for r in records
+        if r["status"] != "optimal"
+    ]
+    seconds = [r["seconds"] for r in records]
+    mean = f"{100 * np.mean(open_gaps):.2f} %" if open_gaps else "-"
+    return [
+        f"{len(records) - len(open_gaps)} of {len(records)}",
+        mean,
+        f"{np.median(seconds):.2f}",
+        f"{max(seconds):.1f}",
+    ]
+
+
+PROVEN = ["proven", "mean gap of the others", "median s", "longest s"]
+
+
+def small_instances() -> Iterator[Small]:
+    """The 200 without replicas, and 60 with."""
+    yield from map(without_replicas, range(200))
+    yield from map(with_replicas, range(60))
+
+
+def proofs(args: argparse.Namespace, runs: Runs) -> None:
+    """Share proven within ten seconds, by set, family and solver."""
+    warm_up(set(args.solver))
+    rows: dict[tuple[str, ...], list[Record]] = {}
+    for small in small_instances():
+        for solver in args.solver:
+
+            def solve(small: Small = small, solver: str = solver) -> Record:
+                run = gemopt.solve(
+                    small.instance, solver, time_limit=args.seconds, jobs=args.jobs
+                )
+                kind = {"family": small.family, "unequal": small.unequal}
+                return {**size(small.instance), **kind, **outcome(run)}
+
+            record = runs.get("proofs", small.name, solver, solve)
+            plain = record["spare"] == 0
+            many = "G <= 4" if record["gpus"] <= 4 else "G = 5..8"
+            name = "no replicas" if plain else f"slots E + G, {many}"
+            rows.setdefault((solver, name, "all"), []).append(record)
+            if plain:
+                gpus = "unequal" if record["unequal"] else "equal"
+                rows.setdefault((solver, name, gpus), []).append(record)
+                rows.setdefault((solver, name, record["family"]), []).append(record)
+    listed = [[*key, *proven(records)] for key, records in sorted(rows.items())]
+    table(["solver", "set", "part", *PROVEN], listed)
+
+
+def hard(args: argparse.Namespace, runs: Runs) -> None:
+    """E = 32, G = 4, T = 16, lines, equal and unequal GPUs."""
+    warm_up(set(args.solver))
+    rows: dict[tuple[str, str], list[Record]] = {}
     for seed in range(args.count):
-        problem = small(seed, seed % 3 == 2)
-        best = gemopt.solve(problem, "cpsat", time_limit=args.seconds)
-        if best.status != "optimal":
-            continue
-        count += 1
-        for name in names:
-            run = gemopt.solve(problem, name, time_limit=1.0)
-            excess[name].append(run.objective / best.objective - 1)
-            seconds[name].append(run.seconds)
-    print(f"{count} of {args.count} instances proven optimal by cpsat.\n")
-    print("| solver | mean over optimum | worst | optimal | median s |")
-    print("| --- | --- | --- | --- | --- |")
-    for name in names:
-        gap = np.array(excess[name])
-        share = 100 * (gap <= 1e-6).mean()
-        print(
-            f"| {name} | {100 * gap.mean():.2f} % | {100 * gap.max():.2f} % | "
-            f"{share:.0f} % | {np.median(seconds[name]):.4f} |"
+        for unequal in (False, True):
+            gpus = "unequal" if unequal else "equal"
+            instance = shaped(bursts(32, 500 + seed)[:16], 4, unequal, seed)
+            for solver in args.solver:
+
+                def solve(
+                    instance: Instance = instance, solver: str = solver
+                ) -> Record:
+                    limit = args.seconds
+                    return outcome(
+                        gemopt.solve(instance, solver, time_limit=limit, jobs=args.jobs)
+                    )
+
+                record = runs.get("hard", f"{gpus}-{seed}", solver, solve)
+                rows.setdefault((gpus, solver), []).append(record)
+    listed = [[*key, *proven(records)] for key, records in sorted(rows.items())]
+    table(["GPUs", "solver", *PROVEN], listed)
+
+
+def frontier(args: argparse.Namespace, runs: Runs) -> None:
+    """Share proven by `exact` over a grid of sizes."""
+    warm_up({"exact"})
+    cases = (("affine", False), ("affine", True), ("step", True))
+    rows: list[list[object]] = []
+    for experts in (16, 20, 24, 32):
+        for gpus in (4, 8):
+            for steps in (4, 16, 64):
+                cells: list[object] = []
+                for family, unequal in cases:
+                    records = [
+                        _cell(args, runs, experts, gpus, steps, family, unequal, seed)
+                        for seed in range(args.count)
+                    ]
+                    won = sum(r["status"] == "optimal" for r in records)
+                    gap = np.mean(
+                        [1 - r["bound_us"] / r["objective_us"] for r in records]
+                    )
+                    cells.append(f"{won} of {len(records)} ({100 * gap:.1f} %)")
+                rows.append([experts, gpus, steps, *cells])
+    titles = ["E", "G", "T", "lines, equal", "lines, unequal", "staircases, unequal"]
+    table(titles, rows)
+
+
+def _cell(
+    args: argparse.Namespace,
+    runs: Runs,
+    experts: int,
+    gpus: int,
+    steps: int,
+    family: str,
+    unequal: bool,
+    seed: int,
+) -> Record:
+    def solve() -> Record:
+        rng = np.random.default_rng(30_000 + seed)
+        one = model(family, rng)
+        models = [model(family, rng) if unequal else one for _ in range(gpus)]
+        counts = bursts(experts, 30_000 + seed)[:steps, None]
+        instance = Instance.from_arrays(counts, models)
+        limit = args.seconds
+        return outcome(
+            gemopt.solve(instance, "exact", time_limit=limit, jobs=args.jobs)
         )
+
+    gpus_are = "unequal" if unequal else "equal"
+    name = f"e{experts}-g{gpus}-t{steps}-{family}-{gpus_are}-{seed}"
+    return runs.get("frontier", name, "exact", solve)
+
+
+def optima(runs: Runs) -> Iterator[tuple[str, Instance, float]]:
+    """Instances with a proven optimum: those of `proofs`, and the stored tiny ones."""
+    best: dict[str, float] = {}
+    for (part, name, _), record in runs.known.items():
+        if part == "proofs" and record["status"] == "optimal":
+            best[name] = min(best.get(name, np.inf), record["objective_us"])
+    for small in small_instances():
+        if small.name in best:
+            yield small.name, small.instance, best[small.name]
+    known = read_best_known(INSTANCES)
+    for entry in read_catalog(INSTANCES).instances:
+        value = known[entry.name].value_us
+        if entry.name.startswith("tiny") and known[entry.name].tag == "opt" and value:
+            yield entry.name, read(INSTANCES / entry.path), value
+
+
+def heuristics(args: argparse.Namespace, runs: Runs) -> None:
+    """Every heuristic against the optimum; times are of one thread."""
+    warm_up({name for name, _ in SOLVERS})
+    excess: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
+    many = 0
+    for name, instance, best in optima(runs):
+        many += 1
+        for solver, preset in SOLVERS:
+            label = solver if preset is None else f"{solver} {preset}"
+
+            def solve(
+                instance: Instance = instance,
+                solver: str = solver,
+                preset: str | None = preset,
+            ) -> Record:
+                params = None if preset is None else {"preset": preset}
+                return outcome(gemopt.solve(instance, solver, params=params))
+
+            record = runs.get("heuristics", name, label, solve)
+            excess.setdefault(label, []).append(record["objective_us"] / best - 1)
+            seconds.setdefault(label, []).append(record["seconds"])
+    print(f"{many} instances with a proven optimum.\n")
+    rows: list[list[object]] = []
+    for label, values in excess.items():
+        gap = np.array(values)
+        rows.append(
+            [
+                label,
+                f"{100 * gap.mean():.2f} %",
+                f"{100 * gap.max():.2f} %",
+                f"{100 * (gap <= EQUAL).mean():.1f} %",
+                f"{np.median(seconds[label]):.4f}",
+            ]
+        )
+    table(["solver", "mean over optimum", "worst", "optimal", "median s"], rows)
 
 
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = (proofs, frontier, heuristics)
+    parts = (proofs, hard, frontier, heuristics)
     parser.add_argument("part", choices=[part.__name__ for part in parts])
+    parser.add_argument("--runs", type=Path, default=Path("exact.jsonl"))
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1, help="threads of each solve")
+    parser.add_argument("--solver", action="append")
     args = parser.parse_args()
-    print(machine(1), "\n")
-    next(part for part in parts if part.__name__ == args.part)(args)
+    args.solver = args.solver or ["exact"]
+    print(f"{machine(1)}, {args.jobs} threads a run\n")
+    next(part for part in parts if part.__name__ == args.part)(args, Runs(args.runs))
 
 
 if __name__ == "__main__":

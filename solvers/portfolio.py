@@ -29,8 +29,9 @@ from solvers.exact.sets import table_size
 from solvers.milp import run_highs
 
 Part = tuple[BackEnd, float]  #: back end, seconds that it may take
-#: Comparisons up to which the tables of bnb are worth their time, some 20 s.
-_TABLES = 1e11
+#: Comparisons up to which the tables of bnb are worth their time, some minutes.
+_TABLES = 1e12
+_COMPARISONS_A_SECOND = 1e9  #: a fifth of what a core does: the search needs time too
 _CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
 
 
@@ -52,7 +53,21 @@ class Exact:
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse models that are too large, with an estimate of their size."""
+        if _has_tables(instance, self.params.max_moves):
+            return None
         return refusal(instance, communication=True)
+
+    @staticmethod
+    def expects_proof(instance: Instance, seconds: float) -> bool:
+        """Tell whether a proof within `seconds` is likely, as `auto` asks.
+
+        True where the tables of bnb take a fraction of the time. Where they do not
+        fit, nothing that was measured is proven reliably (docs/exact.md).
+        """
+        if instance.comm is not None:
+            return False
+        work = instance.num_layers * table_size(instance)[0]
+        return work <= _COMPARISONS_A_SECOND * seconds
 
     def solve(
         self,
@@ -75,14 +90,20 @@ class Exact:
         )
 
 
+def _has_tables(instance: Instance, max_moves: int | None) -> bool:
+    """Tell whether bnb is the back end to take."""
+    free = instance.comm is None and max_moves is None
+    return free and table_size(instance)[0] <= _TABLES
+
+
 def plan(instance: Instance, max_moves: int | None) -> list[Part]:
     """Back ends in turn, each with its seconds; the last one has the rest."""
     if instance.comm is not None:
         return [(prove_joint, np.inf)]
     cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
+    if _has_tables(instance, max_moves):
+        return [(run_bnb, np.inf)]
     if max_moves is None:
-        if table_size(instance)[0] <= _TABLES:
-            return [(run_bnb, np.inf)]
         tables = instance.tables
         pieces = np.diff(tables.piece_start)
         lines = (tables.kind == LINE) | ((tables.kind == CURVE) & (pieces == 1))

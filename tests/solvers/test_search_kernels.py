@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from gemopt.auto import choose
 from gemopt.traffic import synthetic_instance
 from solvers.replicas import replica_counts
 from solvers.search.counts import copies_into, room_into, volatility_into
@@ -117,10 +116,3 @@ def test_cost_of_an_exchange_is_that_of_the_exchanged_row() -> None:
         after[i], after[j] = row[j], row[i]
         search.load_row(after)
         assert keys[0] == pytest.approx(search.now, rel=1e-5)
-
-
-def test_auto_proves_only_small_instances_with_time() -> None:
-    """The exact solver needs one small layer and ten seconds; else it is search."""
-    small, large = synthetic_instance(8, 4, steps=8), synthetic_instance(64, 4, steps=8)
-    assert choose(small, 20.0) == "cpsat"
-    assert choose(small, None) == choose(small, 1.0) == choose(large, 20.0) == "search"
