@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 OutputOption = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", help="Trace (.safetensors), or with --gpus instance (.json)."
+        "--output",
+        "-o",
+        help="Trace (.safetensors), per-token experts (.npz), or with --gpus "
+        "instance (.json).",
     ),
 ]
 ModelOption = Annotated[
@@ -60,9 +63,9 @@ def command(
 ) -> int:
     """Generate seeded synthetic traffic for a model's shape."""
     require_writable(output, "--output")
-    suffix = ".safetensors" if gpus is None else ".json"
-    if output.suffix != suffix:
-        raise ValueError(f"--output {output} must end in {suffix}")
+    suffixes = (".safetensors", ".npz") if gpus is None else (".json",)
+    if output.suffix not in suffixes:
+        raise ValueError(f"--output {output} must end in {' or '.join(suffixes)}")
     for option, value in (("--slots", slots), ("--variability", variability)):
         if gpus is None and value is not None:
             raise ValueError(f"{option} = {value} needs --gpus")
@@ -74,7 +77,9 @@ def command(
     }
     sizes: dict[str, Any] = {"experts": experts, "top_k": top_k, "layers": layers}
     made: RoutingTrace | Instance
-    if gpus is None:
+    if output.suffix == ".npz":
+        made = _tokens(model, sizes, traffic, output)
+    elif gpus is None:
         from gemopt.io.trace_file import save_trace
 
         made = _trace(model, sizes, traffic, output)
@@ -113,15 +118,10 @@ def _shape(model: str | None, sizes: dict[str, Any]) -> Shape:
     return replace(shape(model), **given)
 
 
-def _trace(
-    model: str | None,
-    sizes: dict[str, Any],
-    traffic: dict[str, Any],
-    output: Path,
-) -> RoutingTrace:
-    from gemopt.routing import RoutingTrace
-    from gemopt.traffic.generate import generate
-
+def _sizes(
+    model: str | None, sizes: dict[str, Any]
+) -> tuple[dict[str, Any], list[int] | None]:
+    """Sizes to draw, given or the model's, and the indices of the layers."""
     ids = None
     if model is not None:
         known = _shape(model, sizes)
@@ -131,6 +131,50 @@ def _trace(
         if value is None:
             option = name.replace("_", "-")
             raise ValueError(f"--{option} is missing; give it, or --model")
+    return sizes, ids
+
+
+def _tokens(
+    model: str | None, sizes: dict[str, Any], traffic: dict[str, Any], output: Path
+) -> RoutingTrace:
+    """Draw every token's experts, by the model's groups, and write them."""
+    import numpy as np
+
+    from gemopt.io.atomic import replacing
+    from gemopt.routing import RoutingTrace
+    from gemopt.traffic.shapes import shape
+    from gemopt.traffic.tokens import draw_tokens
+
+    sizes, ids = _sizes(model, sizes)
+    groups: dict[str, Any] = {}
+    if model is not None:
+        known = shape(model)
+        groups = {"n_group": known.n_group, "topk_group": known.topk_group}
+    tokens = draw_tokens(**sizes, **traffic, **groups)
+    arrays = {
+        "expert_ids": tokens.expert_ids,
+        "step_offsets": tokens.step_offsets,
+        "n_group": np.int64(tokens.n_group),
+        "topk_group": np.int64(tokens.topk_group),
+    }
+    if ids is not None:
+        arrays["layer_ids"] = np.array(ids)
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    counts = tokens.counts(sizes["experts"])
+    return RoutingTrace.from_arrays(counts, layer_ids=ids, tokens=tokens)
+
+
+def _trace(
+    model: str | None,
+    sizes: dict[str, Any],
+    traffic: dict[str, Any],
+    output: Path,
+) -> RoutingTrace:
+    from gemopt.routing import RoutingTrace
+    from gemopt.traffic.generate import generate
+
+    sizes, ids = _sizes(model, sizes)
     source = {k: v for k, v in traffic.items() if k != "steps"}
     return RoutingTrace.from_arrays(
         generate(**sizes, **traffic),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gemopt.comm.groups import on_one_host_each
+
 if TYPE_CHECKING:
     from gemopt.comm.spec import Communication
     from gemopt.model import Instance, Placement
@@ -83,7 +85,8 @@ def traffic(
     ----------
     exact
         True counts every token (needs ``comm.routing``), False estimates from
-        ``comm.pairs``, None counts where it can.
+        ``comm.pairs``, None counts where it can. Where every group of experts sits on
+        one host, the estimate lets no token visit more than ``topk_group`` hosts.
 
     Raises
     ------
@@ -166,7 +169,13 @@ def _estimated(
     row, slot2gpu = placement.phy2log[layer], placement.slot2gpu
     hits = group_hits(instance, comm, layer, row, slot2gpu, instance.num_gpus)
     hosts = int(link.node.max()) + 1
-    node_hits = group_hits(instance, comm, layer, row, link.node[slot2gpu], hosts)
+    slot2host = link.node[slot2gpu]
+    node_hits = group_hits(instance, comm, layer, row, slot2host, hosts)
+    experts = instance.num_experts
+    if comm.n_group > 1 and on_one_host_each(row, slot2host, comm.n_group, experts):
+        tokens = instance.loads[layer].sum(axis=0) / comm.top_k
+        visits = np.maximum(node_hits.sum(axis=0), 1e-12)
+        node_hits = node_hits * np.minimum(1.0, comm.topk_group * tokens / visits)
     volumes = np.empty((4, instance.num_gpus, instance.num_steps))
     estimate_volumes(
         hits, node_hits, link.node, link.relayed, link.hierarchical, volumes

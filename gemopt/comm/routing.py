@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gemopt.comm.groups import check_groups
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -26,11 +28,16 @@ class TokenRouting:
     source
         GPU on which each token starts (its data-parallel rank), int64 ``[tokens]``;
         None spreads the tokens of a step evenly: the i-th starts on GPU i mod G.
+    n_group, topk_group
+        Groups of consecutive experts, and in how many of them the experts of a token
+        lie, see `gemopt.comm.groups`; 1 and 1 without group-limited routing.
     """
 
     expert_ids: NDArray[np.int16]
     step_offsets: Ints
     source: Ints | None = None
+    n_group: int = 1
+    topk_group: int = 1
 
     @classmethod
     def from_arrays(
@@ -38,6 +45,9 @@ class TokenRouting:
         expert_ids: ArrayLike,
         step_offsets: ArrayLike,
         source: ArrayLike | None = None,
+        *,
+        n_group: int = 1,
+        topk_group: int = 1,
     ) -> TokenRouting:
         """Check and freeze the arrays.
 
@@ -45,8 +55,11 @@ class TokenRouting:
         ------
         ValueError
             Wrong dimensions, a token that chose an expert twice, negative ids,
-            offsets that do not rise from 0 to the number of tokens.
+            offsets that do not rise from 0 to the number of tokens, numbers of groups
+            that do not fit. Whether tokens keep to their groups is checked once the
+            number of experts is known, by `Communication`.
         """
+        check_groups(n_group, topk_group)
         ids = np.array(expert_ids, dtype=np.int16)
         offsets = np.array(step_offsets, dtype=np.int64)
         if ids.ndim != 3:
@@ -70,7 +83,7 @@ class TokenRouting:
             raise ValueError(f"source has shape {start.shape}, needs ({len(ids)},)")
         for array in (ids, offsets, *(() if start is None else (start,))):
             array.setflags(write=False)
-        return cls(ids, offsets, start)
+        return cls(ids, offsets, start, n_group, topk_group)
 
     @property
     def top_k(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gemopt.comm.groups import check_groups, check_tokens
 from gemopt.comm.pairs import pair_shares
 from gemopt.links import Topology
 
@@ -38,11 +39,14 @@ class Communication:
     routing
         Per-token ids of the same steps; with them evaluation is exact, without them
         it uses `pairs`.
+    n_group, topk_group
+        Group-limited routing, see `gemopt.comm.groups`; 1 and 1 without.
 
     Raises
     ------
     ValueError
-        A size that is not positive or an overlap outside 0..1.
+        A size that is not positive, an overlap outside 0..1, or tokens whose experts
+        lie in more groups than `topk_group`.
     """
 
     topology: Topology
@@ -53,6 +57,8 @@ class Communication:
     combine_bytes: float = 2.0
     overlap: float = 0.0
     routing: TokenRouting | None = None
+    n_group: int = 1
+    topk_group: int = 1
 
     def __post_init__(self) -> None:
         for name in ("hidden", "top_k", "dispatch_bytes", "combine_bytes"):
@@ -64,6 +70,11 @@ class Communication:
             raise ValueError(
                 f"pairs has shape {self.pairs.shape}, needs [layers, experts, experts]"
             )
+        experts = self.pairs.shape[1]
+        check_groups(self.n_group, self.topk_group, experts)
+        if self.routing is not None:
+            ids = self.routing.expert_ids
+            check_tokens(ids, self.n_group, self.topk_group, experts)
 
     @classmethod
     def from_routing(
@@ -87,6 +98,8 @@ class Communication:
             combine_bytes=combine_bytes,
             overlap=overlap,
             routing=routing,
+            n_group=routing.n_group,
+            topk_group=routing.topk_group,
         )
 
     @property

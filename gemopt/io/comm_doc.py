@@ -38,13 +38,15 @@ class CommunicationDoc(Document):
     dispatch_bytes: float
     combine_bytes: float
     overlap: float
+    n_group: int = 1
+    topk_group: int = 1
     file: str | None = None
     sha256: str | None = None
 
 
 def dump(comm: Communication) -> dict[str, Any]:
     """Turn links and sizes into a document; `arrays` are apart."""
-    return {
+    document = {
         "topology": asdict(comm.topology),
         "hidden": comm.hidden,
         "top_k": comm.top_k,
@@ -52,6 +54,9 @@ def dump(comm: Communication) -> dict[str, Any]:
         "combine_bytes": comm.combine_bytes,
         "overlap": comm.overlap,
     }
+    if comm.n_group > 1:  # left out where all tokens choose freely
+        document |= {"n_group": comm.n_group, "topk_group": comm.topk_group}
+    return document
 
 
 def arrays(comm: Communication) -> dict[str, NDArray[Any]]:
@@ -103,17 +108,25 @@ def read(file: Path, doc: CommunicationDoc) -> Communication:
             dispatch_bytes=doc.dispatch_bytes,
             combine_bytes=doc.combine_bytes,
             overlap=doc.overlap,
-            routing=_routing(sidecar, tensors),
+            routing=_routing(sidecar, tensors, doc),
+            n_group=doc.n_group,
+            topk_group=doc.topk_group,
         )
     except ValueError as error:
         raise FileError(file, f"communication: {error}") from error
 
 
-def _routing(sidecar: Path, tensors: dict[str, NDArray[Any]]) -> TokenRouting | None:
+def _routing(
+    sidecar: Path, tensors: dict[str, NDArray[Any]], doc: CommunicationDoc
+) -> TokenRouting | None:
     if "expert_ids" not in tensors:
         return None
     if "step_offsets" not in tensors:
         raise FileError(sidecar, "tensor step_offsets is missing")
     return TokenRouting.from_arrays(
-        tensors["expert_ids"], tensors["step_offsets"], tensors.get("source")
+        tensors["expert_ids"],
+        tensors["step_offsets"],
+        tensors.get("source"),
+        n_group=doc.n_group,
+        topk_group=doc.topk_group,
     )

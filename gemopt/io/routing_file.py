@@ -2,12 +2,14 @@
 
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gemopt.comm.groups import check_groups
 from gemopt.comm.routing import TokenRouting
 from gemopt.io.errors import FileError
 from gemopt.io.sha256 import file_sha256
@@ -32,11 +34,14 @@ def read_routing(
     ----------
     path
         ``.safetensors``: a trace of ours. ``.npz``: either `counts`
-        ``[steps, layers, experts]``, or `expert_ids` ``[tokens, layers, top_k]`` and
-        `request_offsets` ``[requests + 1]``, of which serving steps are made; with
-        `layer_ids` ``[layers]`` or without.
+        ``[steps, layers, experts]``, or `expert_ids` ``[tokens, layers, top_k]`` with
+        either `step_offsets` ``[steps + 1]``, the steps as they were, or
+        `request_offsets` ``[requests + 1]``, of which serving steps are made. By choice
+        with `layer_ids` ``[layers]`` and, of `expert_ids`, the numbers `n_group` and
+        `topk_group`, see `gemopt.comm.groups`.
     batch, steps, seed
-        For `expert_ids`, where `batch` is needed: see `gemopt.traffic.serving_steps`.
+        For `request_offsets`, where `batch` is needed: see
+        `gemopt.traffic.serving_steps`.
     experts
         Experts of a layer, only for `expert_ids`; None means the largest id and one.
     layers_first
@@ -125,8 +130,24 @@ def _served(
     from gemopt.traffic.serving import serving_tokens
 
     ids = arrays["expert_ids"]
+    n_group, topk_group = (_number(arrays, key) for key in ("n_group", "topk_group"))
+    if "step_offsets" in arrays:
+        for option, value in (("batch", batch), ("steps", steps)):
+            if value is not None:
+                raise ValueError(
+                    f"has its own steps (step_offsets); no --{option} = {value}"
+                )
+        tokens = TokenRouting.from_arrays(
+            ids, arrays["step_offsets"], n_group=n_group, topk_group=topk_group
+        )
+        largest = int(ids.max()) + 1 if ids.size else 1
+        if experts is not None and experts < largest:
+            raise ValueError(
+                f"expert_ids has id {largest - 1}, outside 0..{experts - 1}"
+            )
+        return tokens, tokens.counts(experts or largest), {}
     if "request_offsets" not in arrays:
-        raise ValueError("request_offsets is missing beside expert_ids")
+        raise ValueError("request_offsets or step_offsets is missing beside expert_ids")
     if batch is None:
         raise ValueError(
             "holds per-token expert_ids; give --batch, the requests a step"
@@ -136,8 +157,18 @@ def _served(
     tokens = serving_tokens(
         ids, arrays["request_offsets"], batch, experts=experts, steps=steps, seed=seed
     )
+    check_groups(n_group, topk_group)
+    tokens = replace(tokens, n_group=n_group, topk_group=topk_group)
     facts = {"batch": batch, "serving_seed": seed}
     return tokens, tokens.counts(experts), facts
+
+
+def _number(arrays: Arrays, name: str) -> int:
+    """A whole number among the arrays; 1 if it is missing."""
+    value = np.asarray(arrays.get(name, 1))
+    if value.size != 1 or value.dtype.kind not in "iu":
+        raise ValueError(f"{name} = {value.tolist()} must be one whole number")
+    return int(value.item())
 
 
 def _only_tokens(file: Path, **options: int | None) -> None:

@@ -13,6 +13,7 @@ from gemopt.traffic.shapes import SHAPES as SHAPES
 from gemopt.traffic.shapes import Shape as Shape
 from gemopt.traffic.shapes import shape as shape
 from gemopt.traffic.synthetic import synthetic_instance as synthetic_instance
+from gemopt.traffic.tokens import draw_tokens as draw_tokens
 from gemopt.traffic.windows import sum_windows as sum_windows
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "SHAPES",
     "TEMPORAL",
     "Shape",
+    "draw_tokens",
     "emulated_instance",
     "expert_kinds",
     "generate",

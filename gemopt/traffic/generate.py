@@ -71,6 +71,24 @@ def generate(
     ----------
     GEM (arXiv 2605.19945): consistent and temporal experts.
     """
+    check_sizes(steps, layers, experts, tokens, top_k, family, seed)
+    counts = np.empty((steps, layers, experts), dtype=np.int64)
+    for layer in range(layers):
+        rng, shares = family_shares(family, seed, layer, steps, experts)
+        counts[:, layer] = draw_counts(rng, shares, tokens, top_k)
+    return counts
+
+
+def check_sizes(
+    steps: int,
+    layers: int,
+    experts: int,
+    tokens: int,
+    top_k: int,
+    family: str,
+    seed: int,
+) -> None:
+    """Raise ValueError, as `generate` says, unless these can be drawn from."""
     sizes = {"steps": steps, "layers": layers, "experts": experts}
     for name, value in {**sizes, "tokens": tokens, "top_k": top_k}.items():
         if value < 1:
@@ -81,9 +99,11 @@ def generate(
         raise ValueError(f"seed = {seed} must be >= 0")
     if family not in FAMILIES:
         raise ValueError(f"family {family!r} is unknown; known: {', '.join(FAMILIES)}")
-    counts = np.empty((steps, layers, experts), dtype=np.int64)
-    for layer in range(layers):
-        rng = np.random.default_rng([seed, layer])
-        shares = FAMILIES[family](rng, steps, experts)
-        counts[:, layer] = draw_counts(rng, shares, tokens, top_k)
-    return counts
+
+
+def family_shares(
+    family: str, seed: int, layer: int, steps: int, experts: int
+) -> tuple[np.random.Generator, Floats]:
+    """Generator of a layer, and its shares ``[steps, experts]`` drawn from it."""
+    rng = np.random.default_rng([seed, layer])
+    return rng, FAMILIES[family](rng, steps, experts)

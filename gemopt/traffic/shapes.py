@@ -21,6 +21,8 @@ class Shape:
         Width of the residual stream and of one routed expert.
     first_layer
         Index of the first MoE layer in the model; earlier ones are dense.
+    n_group, topk_group
+        Group-limited routing, see `gemopt.comm.groups`; 1 and 1 without.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Shape:
     hidden: int
     intermediate: int
     first_layer: int = 0
+    n_group: int = 1
+    topk_group: int = 1
 
     @property
     def layer_ids(self) -> range:
@@ -46,7 +50,7 @@ SHAPES = {
         Shape("Llama-4-Scout", 16, 1, 48, 5120, 8192),
         Shape("Hunyuan-A13B", 64, 8, 32, 4096, 3072),
         Shape("Qwen3-30B-A3B", 128, 8, 48, 2048, 768),
-        Shape("DeepSeek-V3", 256, 8, 58, 7168, 2048, first_layer=3),
+        Shape("DeepSeek-V3", 256, 8, 58, 7168, 2048, 3, n_group=8, topk_group=4),
         Shape("gpt-oss-20b", 32, 4, 24, 2880, 2880),
     )
 }

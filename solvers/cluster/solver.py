@@ -14,6 +14,7 @@ from gemopt.model import Floats, Instance, Ints, Placement
 from gemopt.progress import Monitor
 from gemopt.solver import Outcome
 from solvers.assign import balanced, capacitated, distances
+from solvers.cluster import groups as expert_groups
 from solvers.cluster.methods import METHODS
 from solvers.cluster.spread import deal
 from solvers.feasible import repaired
@@ -38,10 +39,15 @@ class ClusterParams:
         when the instance has communication, else ``spread``.
     method
         ``"spectral"``, ``"agglomerative"``, ``"louvain"`` or ``"kernighan_lin"``.
+    keep_groups
+        Keep every group of experts that the instance declares (``n_group``) on one
+        host, so that a token visits at most ``topk_group`` hosts; inside a host
+        experts that burst together sit apart.
     """
 
     mode: Mode = "auto"
     method: str = "spectral"
+    keep_groups: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -73,7 +79,7 @@ class Cluster:
         """``together`` and ``both`` need the pair counts of a communication model."""
         if self.params.mode in ("together", "both") and instance.comm is None:
             return f"mode {self.params.mode!r} needs the instance's communication"
-        return None
+        return expert_groups.refusal(instance) if self.params.keep_groups else None
 
     def solve(
         self,
@@ -119,6 +125,8 @@ class Cluster:
         seed: int,
     ) -> Ints:
         """Expert of each slot of a layer; an expert may sit on a GPU twice."""
+        if self.params.keep_groups:
+            return self._in_groups(instance, layer, copies, load, bursts, seed)
         mode = self._mode(instance)
         everywhere = np.arange(instance.num_gpus)
         if mode == "spread":
@@ -126,11 +134,48 @@ class Cluster:
         hosts = np.unique(instance.node)
         if mode == "together" or len(hosts) == 1:
             return self._together(instance, layer, copies, load, mode, seed)
-        row = np.empty(instance.num_slots, dtype=np.int64)
-        groups = self._host_of_copies(instance, layer, copies, load, seed)
+        host = self._host_of_copies(instance, layer, copies, load, seed)
         expert = np.repeat(np.arange(len(copies)), copies)
-        for index, host in enumerate(hosts):
-            inside = np.bincount(expert[groups == index], minlength=len(copies))
+        inside = np.zeros((len(hosts), len(copies)), dtype=np.int64)
+        np.add.at(inside, (host, expert), 1)
+        return self._inside(instance, layer, inside, load, bursts, seed)
+
+    def _in_groups(
+        self,
+        instance: Instance,
+        layer: int,
+        copies: Ints,
+        load: Floats,
+        bursts: Floats,
+        seed: int,
+    ) -> Ints:
+        """Expert of each slot, every declared group of experts on one host."""
+        total = load * copies
+        n_group = 1 if instance.comm is None else instance.comm.n_group
+        inside = expert_groups.host_copies(instance, n_group, total)
+        share = total / inside.sum(axis=0)
+        row = self._inside(instance, layer, inside, share, bursts, seed)
+        for host, held in zip(np.unique(instance.node), inside, strict=True):
+            # A second copy on a GPU must not leave its host to be repaired.
+            slots = instance.node[instance.slot2gpu] == host
+            mine = np.flatnonzero(held)
+            local = np.searchsorted(mine, row[slots])[None]
+            room = instance.slots[instance.node == host]
+            row[slots] = mine[repaired(local, room, total[None, mine])[0]]
+        return row
+
+    def _inside(
+        self,
+        instance: Instance,
+        layer: int,
+        copies: Ints,
+        load: Floats,
+        bursts: Floats,
+        seed: int,
+    ) -> Ints:
+        """Expert of each slot, given the copies on each host ``[hosts, experts]``."""
+        row = np.empty(instance.num_slots, dtype=np.int64)
+        for host, inside in zip(np.unique(instance.node), copies, strict=True):
             members = np.flatnonzero(instance.node == host)
             slots = np.isin(instance.slot2gpu, members)
             row[slots] = self._spread(

@@ -45,3 +45,25 @@ def test_check_splits_the_cost(cli: Cli, tmp_path: Path) -> None:
     paid = np.sum(cost.communication.per_step)
     assert found["communication_us"] == pytest.approx(paid)
     assert "communication" in cli("check", tmp_path / "i.json", out).out
+
+
+def test_generate_and_build_carry_the_groups(cli: Cli, tmp_path: Path) -> None:
+    """`generate` draws by the model's groups, `build` puts them into the instance."""
+    tokens, out = tmp_path / "t.npz", tmp_path / "i.json"
+    sizes = ("--layers", 1, "--steps", 2, "--tokens", 16)
+    made = cli("generate", "--model", "DeepSeek-V3", *sizes, "-o", tokens)
+    assert made.code == 0, made.err
+    (tmp_path / "l.json").write_text(
+        '{"kind": "token_curve", "interpolation": "linear",'
+        ' "tokens": [0, 1], "latency_us": [9, 10]}'
+    )
+    built = cli(
+        "build", tokens, "--latency", tmp_path / "l.json", "--gpus", 8,
+        "--links", "400g-hosts", "--hidden", 7168, "-o", out,
+    )  # fmt: skip
+    assert built.code == 0, built.err
+    instance = gemopt.load(out)
+    assert instance.comm is not None
+    assert (instance.comm.n_group, instance.comm.topk_group) == (8, 4)
+    assert instance.layer_ids.tolist() == [3]
+    assert instance.num_steps == 2

@@ -57,6 +57,23 @@ def test_per_token_routing_becomes_serving_steps(tmp_path):
     assert read_routing(path, batch=3, experts=9).counts.shape[2] == 9
 
 
+def test_tokens_with_their_own_steps_are_read_as_they_are(tmp_path):
+    """`step_offsets` keep the recorded steps; groups of experts come along."""
+    path = _npz(
+        tmp_path / "a.npz",
+        expert_ids=IDS,
+        step_offsets=OFFSETS,
+        n_group=np.int64(4),
+        topk_group=np.int64(2),
+    )
+    trace = read_routing(path)
+    assert trace.counts.shape == (8, 2, 8)
+    first = np.bincount(IDS[:5, 1].ravel(), minlength=8)
+    np.testing.assert_array_equal(trace.counts[0, 1], first)
+    assert trace.tokens is not None
+    assert (trace.tokens.n_group, trace.tokens.topk_group) == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
@@ -70,7 +87,27 @@ def test_per_token_routing_becomes_serving_steps(tmp_path):
         ({"counts": COUNTS, "layer_ids": [1]}, {}, "layer_ids has 1 values"),
         ({"loads": COUNTS}, {}, "holds loads; needs counts or expert_ids"),
         ({"counts": COUNTS, "expert_ids": IDS}, {}, "holds both"),
-        ({"expert_ids": IDS}, {"batch": 3}, "request_offsets is missing"),
+        ({"expert_ids": IDS}, {"batch": 3}, "or step_offsets is missing"),
+        (
+            {"expert_ids": IDS, "step_offsets": OFFSETS},
+            {"batch": 3},
+            "has its own steps .* no --batch = 3",
+        ),
+        (
+            {"expert_ids": IDS, "step_offsets": OFFSETS},
+            {"experts": 4},
+            "expert_ids has id 7, outside 0..3",
+        ),
+        (
+            {"expert_ids": IDS, "step_offsets": OFFSETS, "n_group": 2, "topk_group": 3},
+            {},
+            "topk_group = 3 must be",
+        ),
+        (
+            {"expert_ids": IDS, "step_offsets": OFFSETS, "n_group": [2, 2]},
+            {},
+            r"n_group = \[2, 2\] must be one whole number",
+        ),
         ({"expert_ids": IDS, "request_offsets": OFFSETS}, {}, "give --batch"),
         (
             {"expert_ids": IDS, "request_offsets": OFFSETS},
