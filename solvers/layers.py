@@ -34,6 +34,14 @@ def layer_rng(seed: int, layer_id: int, *key: int) -> np.random.Generator:
 class BestRows:
     """Best row of each layer so far; threads may write different layers at once.
 
+    Parameters
+    ----------
+    instance
+        The instance by which rows are compared.
+    truth
+        The instance by which they are reported, where that is another one: methods
+        that see loads alone leave its communication out.
+
     Attributes
     ----------
     phy2log
@@ -42,16 +50,19 @@ class BestRows:
         Cost of each row in us, float64 ``[layers]``; inf before the first offer.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, truth: Instance | None = None) -> None:
         shape = (instance.num_layers, instance.num_slots)
         self.phy2log = np.zeros(shape, dtype=np.int64)
         self.objective = np.full(instance.num_layers, np.inf)
         self._slots = instance.slots
+        self._truth = truth
 
     @classmethod
-    def of(cls, instance: Instance, placement: Placement) -> BestRows:
+    def of(
+        cls, instance: Instance, placement: Placement, truth: Instance | None = None
+    ) -> BestRows:
         """Start from the rows of a feasible placement."""
-        best = cls(instance)
+        best = cls(instance, truth)
         best.phy2log[:] = placement.phy2log
         best.objective[:] = evaluate(instance, placement).per_layer
         return best
@@ -79,6 +90,8 @@ class BestRows:
     def report(self, monitor: Monitor) -> None:
         """Tell `monitor` about the placement if it is complete and better."""
         total = float(self.objective.sum())
+        if self._truth is not None and np.isfinite(total):
+            total = evaluate(self._truth, self.placement).objective
         if total < monitor.best:
             monitor.improved(total, self.placement)
 

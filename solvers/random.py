@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from gemopt.evaluation import evaluate
 from gemopt.incremental import LayerState
 from gemopt.model import Instance, Ints, Placement
 from gemopt.progress import Monitor
@@ -65,7 +66,7 @@ class Random:
         def draw(layer: int, turn: int) -> Iterator[None]:
             rng = layer_rng(seed, ids[layer], turn)
             row = random_row(rng, instance.num_experts, instance.slot2gpu)
-            best.offer(layer, row, LayerState(instance, layer, row).objective)
+            best.offer(layer, row, _cost(instance, layer, row))
             yield
 
         for layer in range(instance.num_layers):
@@ -79,6 +80,14 @@ class Random:
             rounds=self.params.draws - 1,
         )
         return Outcome(best.placement, reason, iterations=monitor.iteration)
+
+
+def _cost(instance: Instance, layer: int, row: Ints) -> float:
+    """Objective of a row, us."""
+    if instance.comm is None:
+        return LayerState(instance, layer, row).objective
+    one = Placement(row[None], instance.slots)
+    return evaluate(instance.layer(layer), one).objective
 
 
 def random_row(rng: np.random.Generator, num_experts: int, slot2gpu: Ints) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 from typing import Any, ClassVar
 
@@ -91,12 +91,15 @@ class Gem:
         start: Placement | None,
         jobs: int,
     ) -> Outcome:
-        """Construct, then search round by round."""
-        kind = classify(instance, self.params)
-        constructed = initial_placement(instance, kind)
-        search = SwapSearch(instance, seed, constructed.phy2log)
+        """Construct, then search round by round, on the straggler alone."""
+        plain = instance if instance.comm is None else replace(instance, comm=None)
+        kind = classify(plain, self.params)
+        constructed = initial_placement(plain, kind)
+        search = SwapSearch(plain, seed, constructed.phy2log)
+        if instance.comm is not None:
+            search.best = BestRows.of(plain, constructed, truth=instance)
         if start is not None:
-            search.best.offer_all(BestRows.of(instance, start))
+            search.best.offer_all(BestRows.of(plain, start))
         reason = run_rounds(
             search.work,
             search.best,
