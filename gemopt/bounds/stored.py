@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from gemopt.bounds.water_filling import water_filling
 from gemopt.io.atomic import write_bytes
 from gemopt.io.digest import instance_digest
 from gemopt.io.errors import FileError
+from gemopt.io.tensors import read_tensors, tensor_bytes
 from gemopt.model import Instance
 
 FORMAT = "gemopt-bound"
@@ -29,22 +29,18 @@ def save_bound(path: str | Path, instance: Instance, bound: Bound) -> None:
     Layers whose best bound is a one-step bound need no dual point: the reader computes
     that bound itself.
     """
-    from safetensors.numpy import save
-
     arrays: dict[str, Floats] = {}
     for layer, dual in enumerate(bound.certificates):
         if dual is not None:
             arrays[f"{layer}.working"] = bound.working[layer]
             for part in _PARTS:
                 arrays[f"{layer}.{part}"] = np.ascontiguousarray(getattr(dual, part))
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
+    header = {
         "instance": instance_digest(instance),
-        "value_us": repr(bound.value),
-        "kind": json.dumps(bound.kind),
+        "value_us": bound.value,
+        "kind": list(bound.kind),
     }
-    write_bytes(Path(path), save(arrays, metadata=metadata))
+    write_bytes(Path(path), tensor_bytes(arrays, FORMAT, VERSION, header))
 
 
 def verified_bound(path: str | Path, instance: Instance) -> float:
@@ -112,22 +108,9 @@ def _array(
 
 
 def _read(path: str | Path, instance: Instance) -> dict[str, Floats]:
-    from safetensors import SafetensorError, safe_open
-
     if not Path(path).is_file():
         raise FileError(path, "no such file")
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise FileError(path, f"not a safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
-        raise FileError(
-            path,
-            f"format {metadata.get('format')!r} version "
-            f"{metadata.get('version')!r} is not {FORMAT!r} version {VERSION}",
-        )
-    if metadata.get("instance") != instance_digest(instance):
-        raise FileError(path, f"instance {metadata.get('instance')} is another one")
+    header, arrays = read_tensors(Path(path), FORMAT, VERSION)
+    if header.get("instance") != instance_digest(instance):
+        raise FileError(path, f"instance {header.get('instance')} is another one")
     return arrays

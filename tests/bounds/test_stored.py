@@ -33,6 +33,18 @@ def test_the_file_proves_the_same_bound(
     assert bound.value <= evaluate(instance, start).objective
 
 
+def test_the_bytes_are_the_same_every_time(tmp_path: Path) -> None:
+    """Ten files of one bound do not differ."""
+    instance = _instance()
+    bound = lower_bound(instance, float("inf"), iterations=20)
+    written = set()
+    for i in range(10):
+        path = tmp_path / f"{i}.safetensors"
+        save_bound(path, instance, bound)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
 def test_a_false_dual_point_proves_less(tmp_path: Path) -> None:
     """Multipliers that were tampered with cannot raise the bound above the optimum."""
     instance = _instance()
