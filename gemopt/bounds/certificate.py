@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gemopt.bounds.minorant import Floats
-from gemopt.bounds.program import Program
+from gemopt.bounds.program import ANCHOR, Program
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,30 @@ def certified(p: Program, dual: Certificate) -> float:
     """Lower bound on the layer's objective, in us, that `dual` proves.
 
     For the M of any placement the objective is at least
-    ``sum_t weight_t lb_t + sum_ti w_ti ((M F_t)_i - kappa_t)`` as soon as w >= 0 sums
-    to at most weight_t in each step (enforced here). Adding the multiples of the
-    other constraints, none of which is positive, leaves a linear function <R, M> plus
-    constants, and its least value over all placements is bounded entry by entry.
+    ``sum_t weight_t lb_t + sum_ti w_ti ((M F_t)_i - kappa_t)`` as soon as w >= 0, each
+    entry times its row's unit, sums to at most weight_t in each step (enforced here).
+    Adding the multiples of the other constraints, none of which is positive, leaves a
+    linear function <R, M> plus constants, and its least value over all placements is
+    bounded entry by entry.
     """
     w = np.maximum(dual.weights, 0.0)
-    w = w * np.minimum(1.0, p.weights / np.maximum(w.sum(axis=1), 1e-300))[:, None]
+    w = w * np.minimum(1.0, p.weights / np.maximum(w @ p.unit, 1e-300))[:, None]
     psd = 0.5 * (dual.psd + dual.psd.T)
     value = p.constant - float(w.sum(axis=1) @ p.kappa)
     value += float((dual.equal * p.equal_right).sum())
-    value -= p.high * float(np.maximum(dual.box, 0.0).sum())
-    value -= p.low * float(np.minimum(dual.box, 0.0).sum())
+    value -= p.high * float(np.maximum(dual.box, 0.0) @ p.unit)
+    value -= p.low * float(np.minimum(dual.box, 0.0) @ p.unit)
     value += p.shift * float(psd.sum())
     r = w.T @ p.rows - dual.equal @ p.equal_left.T + np.outer(dual.box, p.box)
     r = 0.5 * (r + r.T) - psd
     trace = float(p.experts)  # of M, at most
     if p.joint:
-        trace = float(((p.slots + 1) / p.pace).sum())
+        trace = float(((p.slots + ANCHOR**2) / p.pace).sum())
     wrong = min(0.0, float(np.linalg.eigvalsh(psd)[0]))
     scale = max(1.0, float(np.abs(psd).max()), float(np.abs(r).max()))
     value += trace * (wrong - 1e-13 * len(psd) * scale)  # and rounding of eigvalsh
-    value += float((np.diag(r)[p.experts :] / p.pace[: len(r) - p.experts]).sum())
+    if p.joint:
+        value += ANCHOR**2 * float((np.diag(r)[p.experts :] / p.pace).sum())
     least = _least_with_replicas if p.replicas else _least_without
     return value + least(p, r)
 
@@ -79,7 +81,7 @@ def _least_without(p: Program, r: Floats) -> float:
         return float(cost[:, 0].sum())
     from scipy.optimize import linear_sum_assignment
 
-    cost = (cost + 2.0 * r[:n, n:]) / p.pace
+    cost = (cost + 2.0 * ANCHOR * r[:n, n:]) / p.pace
     per_slot = np.repeat(cost, p.slots, axis=1)
     return float(per_slot[linear_sum_assignment(per_slot)].sum())
 
@@ -95,7 +97,7 @@ def _least_with_replicas(p: Program, r: Floats) -> float:
     off = r[:n, :n] - np.diag(np.diag(r)[:n])
     cost = (np.diag(r)[:n] + np.minimum(off, 0.0).sum(axis=1))[:, None] / count
     if p.joint:
-        shares = np.sort(2.0 * r[:n, n:], axis=1)
+        shares = np.sort(2.0 * ANCHOR * r[:n, n:], axis=1)
         cost = cost + np.cumsum(shares, axis=1) / count
     total = float(p.slots.sum())
 

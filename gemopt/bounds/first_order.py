@@ -17,11 +17,11 @@ import numpy as np
 
 from gemopt.bounds.certificate import Certificate, certified
 from gemopt.bounds.minorant import Floats
-from gemopt.bounds.program import Program
+from gemopt.bounds.program import ANCHOR, Program
 
 _RHO = 10.0  #: step of the entries and of the semidefinite copy
-_RHO_ROWS = 0.1  #: step of the rows
-_RELAX = 1.6  #: over-relaxation
+_RHO_ROWS = 0.03  #: step of the rows
+_RELAX = 1.8  #: over-relaxation
 _CHECK_GROWTH = 1.2  #: certify every 1.2 times as many iterations
 
 
@@ -120,10 +120,11 @@ class _State:
         return self.box_weight
 
     def _first_weights(self) -> Floats:
-        excess = self.y - self.kappa
+        excess = (self.y - self.kappa) / self.p.unit
         worst = excess.max(axis=1, keepdims=True)
         tied = (excess >= worst - 1e-9) & (worst > 0)
-        return tied / np.maximum(tied.sum(axis=1, keepdims=True), 1) / _RHO_ROWS
+        share = tied / np.maximum(tied.sum(axis=1, keepdims=True), 1)
+        return share / self.p.unit / _RHO_ROWS
 
     def iterate(self) -> None:
         """One iteration: M, then its three copies."""
@@ -147,11 +148,11 @@ class _State:
         self.entries = project_entries(p, moved)
         self.u_entries = moved - self.entries
         moved = _RELAX * (self.rows @ self.m) + (1 - _RELAX) * self.y + self.u_y
-        self.u_y = excess_over(moved - self.kappa, 1 / _RHO_ROWS)
+        self.u_y = excess_over(moved - self.kappa, p.unit, 1 / _RHO_ROWS)
         self.y = moved - self.u_y
         if p.replicas:
             moved = _RELAX * (self.m @ p.box) + (1 - _RELAX) * self.y_box + self.u_box
-            self.y_box = np.clip(moved, p.low, p.high)
+            self.y_box = np.clip(moved, p.low * p.unit, p.high * p.unit)
             self.u_box = moved - self.y_box
 
     def dual(self) -> Certificate:
@@ -179,29 +180,30 @@ def project_entries(p: Program, a: Floats) -> Floats:
     """Nearest matrix that keeps the limits of single entries."""
     n = p.experts
     on = np.arange(n)
-    q = np.clip(a, 0.0, (1 / p.pace).max())
+    q = np.clip(a, 0.0, max(1.0, ANCHOR) * (1 / p.pace).max())
     if p.replicas:
         q[on, on] = _project_diagonal(np.diag(a)[:n], p.gpus, float(p.slots.sum()))
     elif p.joint:
-        q[on, on], q[:n, n:] = _project_home(np.diag(a)[:n], a[:n, n:], 1 / p.pace)
+        q[on, on], q[:n, n:] = _project_home(np.diag(a)[:n], a[:n, n:], ANCHOR / p.pace)
         q[n:, :n] = q[:n, n:].T
     else:
         q[on, on] = 1.0
-    q[n:, n:] = np.diag(1 / p.pace[: p.size - n])
+    q[n:, n:] = np.diag(ANCHOR**2 / p.pace[: p.size - n])
     return q
 
 
 def _project_home(own: Floats, on: Floats, most: Floats) -> tuple[Floats, Floats]:
     """Nearest diagonal ``[n]`` and columns of GPUs ``[n, G]``, which count twice, with
-    ``own = on.sum(axis=1)`` and ``0 <= on <= most``; Newton on the price."""
+    ``ANCHOR * own = on.sum(axis=1)`` and ``0 <= on <= most``; Newton on the price."""
     price = np.zeros((len(own), 1))
+    goal = ANCHOR * own[:, None]
     for _ in range(8):
         x = on + 0.5 * price
         free = ((x > 0) & (x < most)).sum(axis=1, keepdims=True)
-        x = np.clip(x, 0.0, most)
-        price += (own[:, None] - price - x.sum(axis=1, keepdims=True)) / (1 + free / 2)
+        rest = goal - ANCHOR**2 * price - np.clip(x, 0.0, most).sum(axis=1)[:, None]
+        price += rest / (ANCHOR**2 + free / 2)
     x = np.clip(on + 0.5 * price, 0.0, most)
-    return x.sum(axis=1), x
+    return x.sum(axis=1) / ANCHOR, x
 
 
 def _project_diagonal(v: Floats, gpus: int, slots: float) -> Floats:
@@ -226,11 +228,11 @@ def _project_diagonal(v: Floats, gpus: int, slots: float) -> Floats:
     return at(high)
 
 
-def excess_over(v: Floats, mass: float) -> Floats:
-    """Rows of ``max(v - h, 0)``, the level h >= 0 of each row being the least that
-    leaves a sum of at most `mass`."""
+def excess_over(v: Floats, size: Floats, mass: float) -> Floats:
+    """Rows of ``max(v - h size, 0)``, the level h >= 0 of each row being the least that
+    leaves a sum, weighed by `size`, of at most `mass`."""
     from gemopt.bounds.kernels import excess_into
 
     out = np.empty_like(v)
-    excess_into(v, mass, out)
+    excess_into(v, size, mass, out)
     return out

@@ -370,8 +370,11 @@ def line_into(
 
 
 @kernel
-def excess_into(values: np.ndarray, mass: float, out: np.ndarray) -> None:
-    """Write ``max(v - h, 0)`` of each row; h >= 0 least with a sum of at most `mass`.
+def excess_into(
+    values: np.ndarray, size: np.ndarray, mass: float, out: np.ndarray
+) -> None:
+    """Write ``max(v - h size, 0)`` of each row; h >= 0 least such that the entries
+    times `size` sum to at most `mass`.
 
     Newton's method from the left on the convex, falling function of h.
     """
@@ -379,14 +382,15 @@ def excess_into(values: np.ndarray, mass: float, out: np.ndarray) -> None:
     for t in range(rows):
         level = 0.0
         for _ in range(columns + 1):  # each pass drops entries or is the last
-            total, count = 0.0, 0
+            total, squares = 0.0, 0.0
             for i in range(columns):
-                if values[t, i] > level:
-                    total += values[t, i] - level
-                    count += 1
+                over = values[t, i] - level * size[i]
+                if over > 0.0:
+                    total += over * size[i]
+                    squares += size[i] * size[i]
             if total <= mass * (1.0 + 1e-12):
                 break
-            level += (total - mass) / count
+            level += (total - mass) / squares
         for i in range(columns):
-            v = values[t, i] - level
+            v = values[t, i] - level * size[i]
             out[t, i] = v if v > 0.0 else 0.0

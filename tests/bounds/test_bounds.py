@@ -86,13 +86,14 @@ def test_every_placement_satisfies_the_program(instance: Instance, seed: int) ->
     copies = np.bincount(row, minlength=instance.num_experts)
     np.add.at(shares, (row, instance.slot2gpu), 1 / copies[row])
     m = p.matrix(shares)
-    excess = (p.rows @ m).max(axis=1) - p.kappa
+    excess = (p.rows @ m / p.unit).max(axis=1) - p.kappa
     relaxed = p.constant + p.weights @ np.maximum(excess, 0)
     assert relaxed <= cost.objective * ROUNDING + 1e-6
     assert np.allclose(m @ p.equal_left, p.equal_right)
     assert np.linalg.eigvalsh(m - p.shift).min() > -1e-9
     if p.replicas:
-        assert (m @ p.box <= p.high + 1e-9).all() and (m @ p.box >= p.low - 1e-9).all()
+        sums = m @ p.box / p.unit
+        assert (sums <= p.high + 1e-9).all() and (sums >= p.low - 1e-9).all()
 
 
 def _two_heavy() -> Instance:
