@@ -86,32 +86,24 @@ def gpt_oss_steps(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_profiles(folder: Path, model: str) -> list[Any]:
-    """Profile of each of `SMS` for a model's shape, all of one card and mode."""
+    """Profile of each of `SMS` for a model's shape, from the one file that has all."""
     from gemopt.io.profile_set import load_profiles
 
-    found: dict[int, Any] = {}
+    found = []
     for path in sorted(folder.glob(f"*{model.lower()}*.profile.json")):
-        for profile in load_profiles(path):
-            granted = profile.device.get("multiprocessors_granted")
-            whole = profile.device.get("multiprocessors") == SMS[0]
-            if whole and profile.backend["name"] == "triton" and granted in SMS:
-                found.setdefault(granted, []).append(profile)
-    if missing := [sms for sms in SMS if sms not in found]:
-        raise ValueError(f"{folder}: no profile of {model} on {missing[0]} SMs")
-    card = found[SMS[-1]][0].device.get("uuid_sha256")
-    profiles = []
-    for sms in SMS:  # the whole card may have been profiled more than once
-        mine = [p for p in found[sms] if p.device.get("uuid_sha256") == card]
-        if len(mine) != 1:
-            raise ValueError(
-                f"{folder}: {len(mine)} profiles of {model} on {sms} SMs of the card "
-                f"{card}, needs one"
-            )
-        profiles += mine
-    for what in (lambda p: p.measurement["mode"], lambda p: p.backend["tiles"]):
-        if any(what(profile) != what(profiles[0]) for profile in profiles):
-            raise ValueError(f"{folder}: profiles of {model} differ in mode or tiles")
-    return profiles
+        profiles = {
+            profile.device.get("multiprocessors_granted"): profile
+            for profile in load_profiles(path)
+            if profile.backend["name"] == "triton"
+        }
+        if set(SMS) <= set(profiles):
+            found.append([profiles[sms] for sms in SMS])
+    if len(found) != 1:
+        raise ValueError(
+            f"{folder}: {len(found)} files with profiles of {model} on {SMS} SMs; "
+            "needs one"
+        )
+    return found[0]
 
 
 def scaled(profile: Any, experts: int) -> Any:

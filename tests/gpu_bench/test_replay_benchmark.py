@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from gemopt.io.profile_file import Profile, ProfilePoint, save_profile
+from gemopt.io.profile_file import Profile, ProfilePoint
+from gemopt.io.profile_set import save_profiles
 from gemopt.latency import Regimes, TileActive
 from gpu_bench.tiles import default_table
 
@@ -86,9 +87,8 @@ def test_whole_benchmark_on_the_cpu(tmp_path: Path, cases: ModuleType) -> None:
     folder.mkdir()
     shape = {"hidden": 16, "intermediate": 16, "experts": 16, "total_experts": 128}
     for model in cases.SHAPES:
-        for sms in cases.SMS:
-            path = folder / f"card-{sms}-{model.lower()}.profile.json"
-            save_profile(_profile(sms, shape), path)
+        path = folder / f"card-{model.lower()}.profile.json"
+        save_profiles([_profile(sms, shape) for sms in cases.SMS], path)
     text = _run("prepare", tmp_path / "cases", "--profiles", folder)
     assert text.count(" unseen; ") == 12
     out = tmp_path / "cpu.jsonl"
@@ -100,6 +100,6 @@ def test_whole_benchmark_on_the_cpu(tmp_path: Path, cases: ModuleType) -> None:
     text = _run("report", out)
     assert text.count("| DeepSeek-V3 | ") == 8  # four cases in two tables
     assert "60 placements: mean absolute error" in text
-    (folder / "card-88-deepseek-v3.profile.json").unlink()
-    with pytest.raises(ValueError, match="no profile of DeepSeek-V3 on 88 SMs"):
+    save_profiles([_profile(sms, shape) for sms in (132, 120)], path)
+    with pytest.raises(ValueError, match="0 files with profiles of DeepSeek-V3 on"):
         cases.find_profiles(folder, "DeepSeek-V3")
