@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,19 @@ from solvers.search.windows import (
 CHUNK = 5e7  #: nanoseconds, roughly, of one kernel call
 
 
+class Judge(NamedTuple):
+    """Steps on which the placements of one layer are compared."""
+
+    steps: Instance  # of this layer only
+    folded: Fold
+    shared: bool  # lines and terms are those of the trace
+
+
 class LayerSearch:
     """Scratch memory and present placement of one layer.
+
+    Statistics are those of the trace; placements are judged on it, or on the steps of
+    `judge` where that is given.
 
     Attributes
     ----------
@@ -46,12 +58,19 @@ class LayerSearch:
         layer: int,
         preset: Preset,
         folded: Fold | None = None,
+        judge: Judge | None = None,
     ) -> None:
         if folded is None:
             folded = fold(instance, layer)
         self.base, self.scale, self.mix = surrogate_lines(instance, layer, folded)
         self.preset = preset
-        self.fine = fine_state(instance, layer, folded, self.scale, self.mix)
+        self.trace = fine_state(instance, layer, folded, self.scale, self.mix)
+        self.fine = self.trace
+        if judge is not None:
+            scale, mix = self.scale, self.mix
+            if not judge.shared:
+                _, scale, mix = surrogate_lines(judge.steps, 0, judge.folded)
+            self.fine = fine_state(judge.steps, 0, judge.folded, scale, mix)
         self.weights = instance.weights
         self.width = window_width(instance.num_steps)
         windows = -(-instance.num_steps // self.width)
@@ -64,21 +83,20 @@ class LayerSearch:
         self.best = np.zeros(instance.num_slots, dtype=np.int64)
         self.cost = np.inf
         self.now = np.inf
-        self.steps = instance.num_steps
 
     def construct(self, z: float) -> None:
         """Place by windows, copies dealt by mean + z sd; keep it if it is better."""
-        fine, coarse = self.fine, self.coarse
-        gpus, experts = coarse.latency.shape[0], len(fine.replicas)
+        trace, coarse = self.trace, self.coarse
+        gpus, experts = coarse.latency.shape[0], len(trace.replicas)
         count = coarse.weights.shape[0]
         mean, need = np.empty(experts), np.empty(experts)
-        fine.replicas[:] = 1
-        refold_all(fine)
+        trace.replicas[:] = 1
+        refold_all(trace)
         self._windows()
         deal_copies(coarse, z, self.room, mean, need)
-        fine.replicas[:] = coarse.replicas
+        trace.replicas[:] = coarse.replicas
         if len(self.best) > experts:
-            refold_all(fine)
+            refold_all(trace)
             self._windows()
             mean = coarse.load[0] @ (coarse.weights / coarse.weights.sum(dtype=float))
         place_windows(
@@ -89,14 +107,16 @@ class LayerSearch:
             self.preset.window_looks(gpus, len(self.best), count),
             self.preset.tries,
         )  # fmt: skip
-        adopt(fine, coarse.phy2log)
-        fine.moment[:] = coarse.moment
-        self._keep(refresh_all(fine))
+        adopt(self.fine, coarse.phy2log)
+        if self.fine is not trace:
+            refold_all(self.fine)
+        self.fine.moment[:] = coarse.moment
+        self._keep(refresh_all(self.fine))
 
     def statistics(self) -> None:
         """Fill the moments by which exchanges are ranked, for single copies."""
-        self.fine.replicas[:] = 1
-        refold_all(self.fine)
+        self.trace.replicas[:] = 1
+        refold_all(self.trace)
         self._windows()
         load = self.coarse.load[0]
         turned = np.empty((load.shape[1], len(load)), dtype=np.float32)
@@ -153,9 +173,9 @@ class LayerSearch:
         return BLUR * self.now / float(self.weights.sum())
 
     def _windows(self) -> None:
-        load = self.fine.load[0]
-        if len(self.fine.load) > 1:
-            load = np.tensordot(self.mix.astype(np.float32), self.fine.load, 1)
+        load = self.trace.load[0]
+        if len(self.trace.load) > 1:
+            load = np.tensordot(self.mix.astype(np.float32), self.trace.load, 1)
         windows_into(load, self.weights, self.width, self.coarse.load[0])
 
     def _keep(self, cost: float) -> None:

@@ -26,6 +26,9 @@ class Preset:
         Least proposals of a round of annealing.
     anneal_work
         Proposals of a round times slots times steps, where that gives more.
+    entries
+        Resampled steps, times experts, on which placements are compared; 0 for the
+        steps of the trace.
     rounds
         Rounds of annealing, each from the best placement so far.
     hot, cold
@@ -39,15 +42,23 @@ class Preset:
     step_work: float
     proposals: int = 0
     anneal_work: float = 0.0
+    entries: int = 0
     rounds: int = 0
     hot: float = 0.05
     cold: float = 0.004
 
     def looks(self, work: float, gpus: int, slots: int, steps: int) -> int:
-        """Pairs of GPUs that a descent may look at for `work` nanoseconds."""
+        """Pairs of GPUs that a descent may look at for `work` nanoseconds.
+
+        There is more work where there are many pairs, so that each has its turn.
+        """
         held = slots / gpus
         each = 300.0 + held * held + (held / 4 + 1.0 + gpus / 16) * steps
-        return int(work / each)
+        return int(work * max(1.0, gpus / MANY) ** 2 / each)
+
+    def cells(self, experts: int) -> int:
+        """Resampled steps on which placements are compared; 0 for the trace itself."""
+        return min(self.entries // experts, MOST_CELLS)
 
     def window_looks(self, gpus: int, slots: int, windows: int) -> int:
         """The same on windows; more where a GPU holds few experts.
@@ -60,20 +71,24 @@ class Preset:
     def proposals_a_round(self, slots: int, steps: int) -> int:
         """Proposals of a round of annealing of one layer; 0 if too few to matter."""
         scaled = int(self.anneal_work / (slots * (steps + 16)))
-        return max(self.proposals, scaled if scaled >= LEAST_PROPOSALS else 0)
+        wanted = max(self.proposals, scaled if scaled >= LEAST_PROPOSALS else 0)
+        return min(wanted, MOST_REPEATS * slots**2)
 
 
+MANY = 32.0  #: GPUs above which the work of a descent grows
+MOST_CELLS = 2048
+MOST_REPEATS = 500  #: proposals of a pair of slots in one round, at most
 FEW = 8.0  #: experts on a GPU below which windows are searched harder
 LEAST_PROPOSALS = 1000
 
 PRESETS = {
     "fast": Preset(z=(8.0,), sweeps=2, tries=4, window_work=8e4, step_work=3e5),
     "default": Preset(
-        z=(4.0, 12.0), sweeps=2, tries=4, window_work=1e5, step_work=2e6,
-        anneal_work=5e7, rounds=4,
+        z=(8.0,), sweeps=2, tries=4, window_work=1e5, step_work=2.4e6,
+        anneal_work=5e7, rounds=4, entries=2**16,
     ),
     "best": Preset(
         z=(4.0, 8.0, 16.0), sweeps=20, tries=8, window_work=1e7, step_work=1e8,
-        proposals=25_000, anneal_work=1e8, rounds=5,
+        proposals=8_000, anneal_work=2.4e9, rounds=5, entries=2**18,
     ),
 }  # fmt: skip

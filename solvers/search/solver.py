@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from solvers.joint import joint_rows
 from solvers.layers import BestRows, layer_rng, run_rounds
 from solvers.search.engine import place_loads
 from solvers.search.fold import fold, line_of
+from solvers.search.judging import JudgedRows, Judging
 from solvers.search.layer import LayerSearch
 from solvers.search.limits import MoveLimits
 from solvers.search.presets import PRESETS, Preset
@@ -48,12 +49,17 @@ class SearchParams:
     min_gain
         With a start: part of a layer's objective that must be gained, else the layer
         keeps its start.
+    resample
+        Compare placements on resampled steps (see `solvers.search.resample`), so that
+        they do well on steps to come. False finds the least objective of the given
+        steps themselves, which is what a bound or a list of best known values is about.
     """
 
     preset: str = "default"
     max_moves: int | None = None
     move_us: float = 0.0
     min_gain: float = 0.0
+    resample: bool = True
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -103,15 +109,19 @@ class Search:
         if start is not None:
             p = self.params
             limits = MoveLimits(instance, start, p.max_moves, p.move_us, p.min_gain)
-        run = _Run(instance, PRESETS[self.params.preset], seed, limits)
+        preset = PRESETS[self.params.preset]
+        if not self.params.resample:
+            preset = replace(preset, entries=0)
+        run = _Run(instance, preset, seed, limits)
         try:
             stop = run_rounds(
                 run.work, run.best, monitor=monitor, jobs=jobs, rounds=run.rounds
             )
         finally:
             run.best.report(monitor)
+        complete = bool(np.isfinite(run.best.objective).all())
         return Outcome(
-            monitor.placement,
+            run.best.placement if complete else monitor.placement,
             stop,
             iterations=monitor.iteration,
             stats={"preset": self.params.preset},
@@ -144,12 +154,13 @@ class _Run:
     ) -> None:
         self.instance, self.preset, self.seed = instance, preset, seed
         self.limits = limits
-        self.best = BestRows(instance)
+        self.judging = Judging(instance, preset.cells(instance.num_experts), seed)
+        self.best: BestRows = JudgedRows(instance)
         if limits is not None:
             self.best = BestRows.of(instance, limits.start)
         near = limits is not None and limits.binding
         self.proposals = preset.proposals_a_round(
-            instance.num_slots, instance.num_steps
+            instance.num_slots, self.judging.num_steps
         )
         still = near or self.proposals == 0
         self.rounds = 1 if still else 1 + preset.rounds
@@ -175,13 +186,15 @@ class _Run:
             if self.instance.comm is not None:
                 yield from self._joint(layer, self.first[layer], done)
             return
-        search = LayerSearch(self.instance, layer, self.preset, self.folded)
+        judge = self.judging.of(layer, self.folded is not None)
+        search = LayerSearch(self.instance, layer, self.preset, self.folded, judge)
         if done == 0:
             yield from search.first()
         else:
+            search.statistics()
             search.load_row(self.best.phy2log[layer])
             yield from self._anneal(search, layer, done)
-        self._offer(layer, search.best)
+        self._offer(layer, search.best, None if judge is None else search.cost)
         if self.instance.comm is not None:
             yield from self._joint(layer, search.best, done)
 
@@ -209,12 +222,15 @@ class _Run:
         search.load_row(search.best.copy())
         yield from search.descend()
 
-    def _offer(self, layer: int, row: Ints) -> None:
+    def _offer(self, layer: int, row: Ints, judged: float | None = None) -> None:
+        """Keep a row that is better, where it was `judged` on other steps: there."""
         limits, best = self.limits, self.best
         if limits is None:
-            one = self.instance.layer(layer)
-            placement = Placement(row[None], self.instance.slots)
-            best.offer(layer, row, evaluate(one, placement).objective)
+            if judged is None:
+                one = self.instance.layer(layer)
+                placement = Placement(row[None], self.instance.slots)
+                judged = evaluate(one, placement).objective
+            best.offer(layer, row, judged)
             return
         rows = [limits.aligned(layer, row)]
         if limits.binding:
