@@ -13,10 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gemopt.io.atomic import write_text
 from gemopt.traffic.shapes import SHAPES

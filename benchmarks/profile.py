@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gemopt.io.atomic import write_text
 from gemopt.io.profile_set import save_profiles
