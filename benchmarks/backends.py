@@ -17,7 +17,6 @@ sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
-import torch
 
 from gemopt.io.atomic import write_text
 from gemopt.traffic.shapes import SHAPES
@@ -137,7 +136,7 @@ def main() -> None:
         high = max((ratio(row), row["tokens"]) for row in rows)
         print(f"{name}: worst ratio {high[0]:.3f} at {high[1]} tokens", flush=True)
         del layer
-        torch.accelerator.empty_cache()
+        devices.empty_cache(device)
     print(tables(result))
 
 

@@ -20,7 +20,6 @@ sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
-import torch
 
 from gemopt.io.atomic import write_text
 from gemopt.io.profile_set import save_profiles
@@ -252,8 +251,7 @@ def main() -> None:
             failed.append(name)
         write_text(summary_file, compact_list(summary))
         layer = None
-        if device.type != "cpu":
-            torch.accelerator.empty_cache()
+        devices.empty_cache(device)
     print(tables(summary))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

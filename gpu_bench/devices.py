@@ -78,6 +78,12 @@ def cache_bytes(device: torch.device) -> int:
     return int(getattr(_properties(device), "L2_cache_size", 0))
 
 
+def empty_cache(device: torch.device) -> None:
+    """Give memory that torch keeps for reuse back to the device; nothing on the CPU."""
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
+
+
 def _properties(device: torch.device) -> Any:
     if device.type == "cpu":
         return None

@@ -149,8 +149,7 @@ class Run:
                 bodies.append(profile_body(to_profile(outcome, self._best(device))))
                 del outcome
             del layer
-            if device.type != "cpu":
-                torch.accelerator.empty_cache()
+            devices.empty_cache(device)
         return json.dumps({"host": host_name(), "profiles": bodies})
 
     def _best(self, device: torch.device) -> Ceilings | None:
@@ -217,7 +216,7 @@ def _layer(settings: Settings, device: torch.device) -> Any:
     try:
         return make_layer(settings, device)
     except torch.OutOfMemoryError:
-        torch.accelerator.empty_cache()
+        devices.empty_cache(device)
         raise DoesNotFit(
             f"{settings.model} with experts = {settings.experts} and max_tokens = "
             f"{settings.max_tokens} does not fit into the memory of {device}; give "

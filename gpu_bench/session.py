@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gpu_bench import devices
 from gpu_bench.backends.base import Backend
 from gpu_bench.clocks import Clocks, Reading
 from gpu_bench.devices import ROUGH, Ceilings
@@ -123,7 +124,7 @@ class Session:
         try:
             samples, reading = self._samples(load, kept)
         except torch.OutOfMemoryError:
-            torch.accelerator.empty_cache()
+            devices.empty_cache(self.layer.x.device)
             note = f"skipped: out of memory at {load.tokens} tokens"
             return Point(load, (), at_s, None, note)
         self.pacer.rest(sum(samples) * self.layer.copies_for(load.counts))

@@ -10,9 +10,14 @@ import gemopt
 from gemopt.io.profile_file import load_profile, save_profile
 from gpu_bench import devices
 from gpu_bench.backends import NAMES, make
+from gpu_bench.backends.base import Launch
 from gpu_bench.compare import own_spread, samples_by_load
 from gpu_bench.document import to_profile
+from gpu_bench.layer import ExpertLayer
+from gpu_bench.options import Options
 from gpu_bench.profile import Outcome, profile
+from gpu_bench.ranks import Alone, DoesNotFit
+from gpu_bench.run import prepare
 from gpu_bench.selftest import check_backend, table_text
 from gpu_bench.session import Point
 from gpu_bench.settings import Settings, settings_for
@@ -99,3 +104,36 @@ def test_unknown_backend_device_and_shape_are_named() -> None:
     with pytest.raises(ValueError, match="mode = 'warm'"):
         settings_for("Mixtral-8x7B", mode="warm")
     assert settings_for("DeepSeek-V3").total_experts == 256
+
+
+def test_points_that_do_not_fit_are_skipped_and_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Out of memory at large loads leaves a profile of the others, and a note each."""
+    loop = make("loop")
+
+    class Small:
+        name, table = "small", None
+
+        def bind(self, layer: ExpertLayer, counts: list[int], mean: float) -> Launch:
+            if sum(counts) > 60:
+                raise torch.OutOfMemoryError
+            return loop.bind(layer, counts, mean)
+
+    monkeypatch.setattr("gpu_bench.backends.make", lambda name, table: Small())
+    options = Options(
+        hidden=32, intermediate=48, experts=4, max_tokens=64, device="cpu",
+        output=tmp_path / "small.profile.json",
+    )  # fmt: skip
+    run, (task,), _ = prepare(options, Alone())
+    (profile,) = run.measure(task)
+    skipped = profile.measurement["skipped"]
+    assert "skipped: out of memory at 64 tokens" in skipped
+    assert all(sum(point.counts) <= 60 for point in profile.points)
+
+    def too_large(*args: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("gpu_bench.run.make_layer", too_large)
+    with pytest.raises(DoesNotFit, match="fewer --experts or --max-tokens"):
+        run.measure(task)
