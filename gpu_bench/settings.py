@@ -50,7 +50,7 @@ class Settings:
     backend: str = "triton"
     max_tokens: int = 8192
     mode: str = "burst"
-    most_vectors: int = 400
+    most_vectors: int = 512
     seed: int = 0
 
     def __post_init__(self) -> None:
