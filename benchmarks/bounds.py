@@ -1,24 +1,37 @@
 """Certified gaps: how far the result of `search` is from each bound.
 
-    python benchmarks/bounds.py gaps --seconds 10 --seeds 5
-    python benchmarks/bounds.py replicas --seconds 10 --seeds 5
+    python benchmarks/bounds.py gaps --jsonl FILE
+    python benchmarks/bounds.py replicas --jsonl FILE
 
-Every part prints a Markdown table.
+Each line of FILE is one instance: finished ones are not redone. Both parts print a
+Markdown table of means over seeds (real traffic: another layer and order of requests
+each). "search" is its `best` preset, "long" the best of two runs of that preset with
+40 times as many proposals: what the two differ by is the search's share of a gap.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from layers import bursts, decoding, shaped
 
 import gemopt
+from gemopt import Instance, Placement
 from gemopt.bench import machine
 from gemopt.bounds import lower_bound
+from solvers.search.presets import PRESETS
+
+LONG = 1_000_000  #: proposals of a round of the long search
+
+Row = dict[str, object]
 
 
-def shapes(seed: int) -> Iterator[tuple[str, np.ndarray, int]]:
-    """The shapes of the gap table."""
+def unreplicated(seed: int) -> Iterator[tuple[str, np.ndarray, int]]:
+    """The shapes of the table without replicas."""
     real = decoding(12 + seed % 5, seed)
     if real is not None:
         yield "real E32 G4", real, 4
@@ -28,68 +41,101 @@ def shapes(seed: int) -> Iterator[tuple[str, np.ndarray, int]]:
     yield "E256 G32", bursts(256, 100 + seed), 32
 
 
-def more_shapes(seed: int) -> Iterator[tuple[str, np.ndarray, int]]:
+def replicated(seed: int) -> Iterator[tuple[str, np.ndarray, int]]:
     """The shapes of the table with replicas."""
     for experts, gpus in ((64, 4), (64, 8), (64, 16), (128, 16)):
         yield f"E{experts} G{gpus}", bursts(experts, 100 + seed), gpus
 
 
-def _gaps(
-    args: argparse.Namespace,
-    listed: Callable[[int], Iterator[tuple[str, np.ndarray, int]]],
-    replicas: bool,
-) -> None:
-    limits = (1.0, args.seconds)
-    gemopt.solve(
-        shaped(bursts(16, 0), 4, False, 0), "search"
-    )  # compile before the clock runs
-    found: dict[tuple[str, bool], list[list[float]]] = {}
-    for seed in range(args.seeds):
-        for name, counts, gpus in listed(seed):
-            for unequal in (False,) if replicas else (False, True):
-                problem = shaped(counts, gpus, unequal, seed, gpus * replicas)
-                run = gemopt.solve(
-                    problem,
-                    "search",
-                    params={"preset": "best"},
-                    time_limit=args.search,
-                    seed=seed,
-                )
-                row = [run.objective / lower_bound(problem, "none").value]
-                row.append(run.objective / lower_bound(problem, "quick").value)
-                for limit in limits:
-                    bound = lower_bound(problem, limit, placement=run.placement)
-                    row.append(run.objective / bound.value)
-                found.setdefault((name, unequal), []).append(row)
-    titles = ("shape", "GPUs", "A", "B", *(f"C {x:g} s" for x in limits))
+def problems(part: str, seeds: int) -> Iterator[tuple[Row, Instance]]:
+    """Key and instance of every line of a table."""
+    for seed in range(seeds):
+        for name, counts, gpus in {"gaps": unreplicated, "replicas": replicated}[part](
+            seed
+        ):
+            for unequal in (False, True) if part == "gaps" else (False,):
+                kind = "unequal" if unequal else "equal"
+                spare = gpus if part == "replicas" else 0
+                key: Row = {"table": part, "shape": name, "gpus": kind, "seed": seed}
+                yield key, shaped(counts, gpus, unequal, seed, spare)
+
+
+def searched(instance: Instance, preset: str, seed: int) -> tuple[float, Placement]:
+    """Objective in us and placement of one search."""
+    run = gemopt.solve(
+        instance, "search", params={"preset": preset}, seed=seed, bound_effort="none"
+    )
+    return run.objective, run.placement
+
+
+def measured(instance: Instance, seed: int, limits: list[float]) -> Row:
+    """Objectives and bounds of one instance, us, and the seconds they took."""
+    began = time.perf_counter()
+    value, placement = searched(instance, "best", seed)
+    row: Row = {"search": value, "search_s": time.perf_counter() - began}
+    value, placement = min(
+        (
+            (value, placement),
+            *(searched(instance, "long", s) for s in (seed, seed + 1)),
+        ),
+        key=lambda found: found[0],
+    )
+    row |= {"long": value, "long_s": time.perf_counter() - began}
+    row["A"] = lower_bound(instance, "none").value
+    row["B"] = lower_bound(instance, "quick").value
+    for limit in limits:
+        began = time.perf_counter()
+        bound = lower_bound(instance, limit, placement=placement)
+        row[f"{limit:g} s"] = bound.value
+        row[f"{limit:g} s took"] = time.perf_counter() - began
+    return row
+
+
+def table(rows: list[Row], limits: list[float]) -> None:
+    """Print mean gaps in % by shape and kind of GPUs."""
+    bounds = ["A", "B", *(f"{limit:g} s" for limit in limits)]
+    titles = ["shape", "GPUs", "seeds", "search over long", *bounds, "search to last"]
     print(f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}")
-    for (name, unequal), rows in found.items():
-        mean = 100 * (np.mean(rows, axis=0) - 1)
-        cells = " | ".join(f"{x:.2f} %" for x in mean)
-        print(f"| {name} | {'unequal' if unequal else 'equal'} | {cells} |", flush=True)
+    for name in dict.fromkeys((row["shape"], row["gpus"]) for row in rows):
+        own = [row for row in rows if (row["shape"], row["gpus"]) == name]
 
+        def gap(above: str, below: str, own: list[Row] = own) -> str:
+            ratio = [float(r[above]) / float(r[below]) for r in own]  # type: ignore[arg-type]
+            return f"{100 * (np.mean(ratio) - 1):.2f}"
 
-def gaps(args: argparse.Namespace) -> None:
-    """Certified gap of the search's result, no replicas."""
-    _gaps(args, shapes, replicas=False)
-
-
-def replicas(args: argparse.Namespace) -> None:
-    """Certified gap of the search's result, slots E + G, equal GPUs."""
-    _gaps(args, more_shapes, replicas=True)
+        cells = [*map(str, name), str(len(own)), gap("search", "long")]
+        cells += [gap("long", bound) for bound in bounds]
+        print(f"| {' | '.join([*cells, gap('search', bounds[-1])])} |")
 
 
 def main() -> None:
     """Run one part."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parts = (gaps, replicas)
-    parser.add_argument("part", choices=[part.__name__ for part in parts])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--search", type=float, default=10.0)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["gaps", "replicas"])
+    parser.add_argument("--jsonl", type=Path, required=True)
+    parser.add_argument("--limits", type=float, nargs="+", default=[1.0, 10.0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--shape", help="only shapes that contain this")
     args = parser.parse_args()
+    PRESETS["long"] = replace(PRESETS["best"], proposals=LONG)
+    lines = args.jsonl.read_text().splitlines() if args.jsonl.exists() else []
+    rows: list[Row] = [json.loads(line) for line in lines]
+    keys = ("table", "shape", "gpus", "seed")
+    done = [tuple(row[key] for key in keys) for row in rows]
+    for unequal in (False, True):  # compile before the clock runs
+        for spare in (0, 4):
+            small = shaped(bursts(16, 0), 4, unequal, 0, spare)
+            measured(small, 0, [0.1])
+    for key, instance in problems(args.part, args.seeds):
+        wanted = args.shape is None or args.shape in str(key["shape"])
+        if wanted and tuple(key.values()) not in done:
+            rows.append(key | measured(instance, int(str(key["seed"])), args.limits))
+            with args.jsonl.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
     print(machine(1), "\n")
-    next(part for part in parts if part.__name__ == args.part)(args)
+    table([row for row in rows if row["table"] == args.part], args.limits)
 
 
 if __name__ == "__main__":

@@ -42,16 +42,13 @@ def certified(p: Program, dual: Certificate) -> float:
     linear function <R, M> plus constants, and its least value over all placements is
     bounded entry by entry.
     """
-    w = np.maximum(dual.weights, 0.0)
-    w = w * np.minimum(1.0, p.weights / np.maximum(w @ p.unit, 1e-300))[:, None]
+    w, r = residual(p, dual)
     psd = 0.5 * (dual.psd + dual.psd.T)
     value = p.constant - float(w.sum(axis=1) @ p.kappa)
     value += float((dual.equal * p.equal_right).sum())
     value -= p.high * float(np.maximum(dual.box, 0.0) @ p.unit)
     value -= p.low * float(np.minimum(dual.box, 0.0) @ p.unit)
     value += p.shift * float(psd.sum())
-    r = w.T @ p.rows - dual.equal @ p.equal_left.T + np.outer(dual.box, p.box)
-    r = 0.5 * (r + r.T) - psd
     trace = float(p.experts)  # of M, at most
     if p.joint:
         trace = float(((p.slots + ANCHOR**2) / p.pace).sum())
@@ -64,12 +61,30 @@ def certified(p: Program, dual: Certificate) -> float:
     return value + least(p, r)
 
 
+def residual(p: Program, dual: Certificate) -> tuple[Floats, Floats]:
+    """Weights ``[steps, n]`` cut to what is allowed, and R ``[n, n]``."""
+    w = np.maximum(dual.weights, 0.0)
+    w = w * np.minimum(1.0, p.weights / np.maximum(w @ p.unit, 1e-300))[:, None]
+    r = w.T @ p.rows - dual.equal @ p.equal_left.T + np.outer(dual.box, p.box)
+    return w, 0.5 * (r + r.T) - 0.5 * (dual.psd + dual.psd.T)
+
+
 def _least_without(p: Program, r: Floats) -> float:
-    """Least <R, M> when every expert is on one GPU, less the fixed bottom block.
+    """Least <R, M> when every expert is on one GPU, less the fixed bottom block."""
+    cost = home_costs(p, r)
+    if not p.joint:
+        return float(cost[:, 0].sum())
+    from scipy.optimize import linear_sum_assignment
+
+    per_slot = np.repeat(cost, p.slots, axis=1)
+    return float(per_slot[linear_sum_assignment(per_slot)].sum())
+
+
+def home_costs(p: Program, r: Floats) -> Floats:
+    """Least part of <R, M> in an expert's row, by the GPU that holds it ``[E, G]``.
 
     Row e of M has ``slots`` entries of ``1 / pace`` of its own GPU, one of them on the
-    diagonal, and one more in the column of that GPU; which GPU that is, is an
-    assignment.
+    diagonal, and one more in the column of that GPU.
     """
     n = p.experts
     ordered = r[:n, :n].copy()
@@ -77,13 +92,7 @@ def _least_without(p: Program, r: Floats) -> float:
     ordered.sort(axis=1)
     sums = np.hstack([np.zeros((n, 1)), np.cumsum(ordered[:, : n - 1], axis=1)])
     cost = np.diag(r)[:n, None] + sums[:, np.maximum(p.slots - 1, 0)]
-    if not p.joint:
-        return float(cost[:, 0].sum())
-    from scipy.optimize import linear_sum_assignment
-
-    cost = (cost + 2.0 * ANCHOR * r[:n, n:]) / p.pace
-    per_slot = np.repeat(cost, p.slots, axis=1)
-    return float(per_slot[linear_sum_assignment(per_slot)].sum())
+    return (cost + 2.0 * ANCHOR * r[:n, n:]) / p.pace if p.joint else cost
 
 
 def _least_with_replicas(p: Program, r: Floats) -> float:

@@ -14,12 +14,15 @@ from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import Floats, minorant
 from gemopt.bounds.program import Program, program
+from gemopt.bounds.sets import MOST_SETS, SetCertificate, count_sets, set_program
 from gemopt.bounds.water_filling import water_filling
 from gemopt.model import Instance, Placement
 
 #: Seconds a layer may take at each named effort; "quick" stops after counting.
 EFFORTS = {"none": 0.0, "quick": 0.0, "strong": 10.0}
+NAMES = {Certificate: "co-location", SetCertificate: "sets", type(None): "co-location"}
 _ENDLESS = 10**9
+_BEFORE_SETS = 0.3  #: part of the time for co-location where sets follow
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,10 @@ class Bound:
     per_layer
         Bound of each layer, us ``[layers]``.
     kind
-        Which bound won in each layer: "water filling", "counting" or "co-location".
+        Which bound won in each layer: "water filling", "counting", "co-location" or
+        "sets".
     certificates
-        For "co-location", the dual point that proves it; None otherwise.
+        For the last two, the dual point that proves it; None otherwise.
     working
         Times at which curved latencies were replaced by lines, us ``[layers, steps]``.
     """
@@ -43,7 +47,7 @@ class Bound:
     value: float
     per_layer: Floats
     kind: tuple[str, ...]
-    certificates: tuple[Certificate | None, ...]
+    certificates: tuple[Certificate | SetCertificate | None, ...]
     working: Floats
 
 
@@ -65,10 +69,11 @@ def lower_bound(
         `gemopt.bounds.communication`, and joined with the bound on compute.
     effort
         ``"none"`` (water-filling), ``"quick"`` (and counting heavy experts, without
-        replicas), ``"strong"`` (and the co-location bound, 10 s a layer), or the
-        seconds that each layer's co-location bound may take.
+        replicas), ``"strong"`` (and the co-location bound, raised by sets of experts
+        where these can be enumerated, 10 s a layer), or the seconds that these two may
+        take in each layer.
     placement
-        A good placement: the co-location bound starts from it.
+        A good placement: both start from it.
     time_limit
         Seconds for all layers together, shared out evenly.
     iterations
@@ -115,7 +120,7 @@ def lower_bound(
             )
             joint = communication.with_sum(layer, summed)
             if joint > value:
-                value, dual, kind = joint, certificate, "co-location"
+                value, dual, kind = joint, certificate, NAMES[type(certificate)]
         values.append(value)
         kinds.append(kind)
         duals.append(dual)
@@ -151,9 +156,11 @@ def _co_location(
     seconds: float,
     iterations: int | None,
     stop: Callable[[], bool],
-) -> tuple[float, Certificate | None]:
+) -> tuple[float, Certificate | SetCertificate | None]:
+    """Best of bounds C and D, us, and what proves it."""
     from gemopt.bounds.first_order import solve
 
+    began = time.perf_counter()
     shares, target = _even(instance), math.inf
     if placement is not None:
         from gemopt.evaluation import evaluate
@@ -164,16 +171,32 @@ def _co_location(
         shares = np.zeros_like(shares)
         copies = np.bincount(row, minlength=len(shares))
         np.add.at(shares, (row, instance.slot2gpu), 1 / copies[row])
-    p = layer_program(instance, layer, bound, working)
+    least = minorant(instance, layer)
+    p = program(least, bound, working, instance.weights)
+    sets = not p.replicas and count_sets(least) <= MOST_SETS
     solved = solve(
         p,
         p.matrix(shares),
-        seconds=seconds,
+        seconds=_BEFORE_SETS * seconds if sets else seconds,
         iterations=_ENDLESS if iterations is None else iterations,
         target=target,
         stop=stop,
     )
-    return solved.value, solved.certificate
+    first = solved.value, solved.certificate
+    if not sets or solved.certificate is None or solved.value >= target * (1 - 1e-9):
+        return first
+    from gemopt.bounds.set_solver import from_co_location, solve_sets
+
+    d = set_program(least, bound, working, instance.weights)
+    last = solve_sets(
+        d,
+        from_co_location(d, p, solved.certificate),
+        shares if placement is not None else None,
+        seconds=seconds - (time.perf_counter() - began),
+        rounds=_ENDLESS if iterations is None else iterations // 20,
+        stop=stop,
+    )
+    return max(first, last, key=lambda found: found[0])
 
 
 def _working(

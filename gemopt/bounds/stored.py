@@ -11,6 +11,13 @@ from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.lower_bound import Bound, layer_program
 from gemopt.bounds.minorant import Floats, minorant
+from gemopt.bounds.sets import (
+    MOST_SETS,
+    SetCertificate,
+    certified_sets,
+    count_sets,
+    set_program,
+)
 from gemopt.bounds.water_filling import water_filling
 from gemopt.io.atomic import write_bytes
 from gemopt.io.digest import instance_digest
@@ -20,7 +27,8 @@ from gemopt.model import Instance
 
 FORMAT = "gemopt-bound"
 VERSION = 1
-_PARTS = ("weights", "equal", "box", "psd")
+_PARTS = ("weights", "equal", "box", "psd")  # of bound C
+_SET_PARTS = ("rows", "prices")  # of bound D
 
 
 def save_bound(path: str | Path, instance: Instance, bound: Bound) -> None:
@@ -33,7 +41,8 @@ def save_bound(path: str | Path, instance: Instance, bound: Bound) -> None:
     for layer, dual in enumerate(bound.certificates):
         if dual is not None:
             arrays[f"{layer}.working"] = bound.working[layer]
-            for part in _PARTS:
+            parts = _PARTS if isinstance(dual, Certificate) else _SET_PARTS
+            for part in parts:
                 arrays[f"{layer}.{part}"] = np.ascontiguousarray(getattr(dual, part))
     header = {
         "instance": instance_digest(instance),
@@ -68,7 +77,7 @@ def verified_bound(path: str | Path, instance: Instance) -> float:
         if instance.num_slots == instance.num_experts:
             bound = count_heavy(minorant(instance, layer), bound)
         value = communication.with_steps(layer, bound)
-        if f"{layer}.weights" in arrays:
+        if f"{layer}.working" in arrays:
             summed = _layer_value(path, instance, layer, bound, arrays)
             value = max(value, communication.with_sum(layer, summed))
         total += value
@@ -83,6 +92,8 @@ def _layer_value(
     arrays: dict[str, Floats],
 ) -> float:
     working = _array(path, arrays, f"{layer}.working", bound.shape)
+    if f"{layer}.rows" in arrays:
+        return _set_value(path, instance, layer, bound, working, arrays)
     p = layer_program(instance, layer, bound, working)
     shapes = (p.rows.shape, p.equal_left.shape, (p.size,), (p.size, p.size))
     parts = [
@@ -90,6 +101,31 @@ def _layer_value(
         for part, shape in zip(_PARTS, shapes, strict=True)
     ]
     return certified(p, Certificate(*parts))
+
+
+def _set_value(
+    path: str | Path,
+    instance: Instance,
+    layer: int,
+    bound: Floats,
+    working: Floats,
+    arrays: dict[str, Floats],
+) -> float:
+    least = minorant(instance, layer)
+    if instance.num_slots > instance.num_experts or count_sets(least) > MOST_SETS:
+        raise FileError(
+            path,
+            f"array {layer}.rows proves nothing: it needs an instance without replicas "
+            f"and at most {MOST_SETS} sets of experts that a GPU can hold",
+        )
+    p = set_program(least, bound, working, instance.weights)
+    experts = instance.num_experts
+    shapes = ((experts + len(p.members), p.weights.size), (experts,))
+    parts = [
+        _array(path, arrays, f"{layer}.{part}", shape)
+        for part, shape in zip(_SET_PARTS, shapes, strict=True)
+    ]
+    return certified_sets(p, SetCertificate(*parts))
 
 
 def _array(

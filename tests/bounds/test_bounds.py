@@ -1,18 +1,28 @@
 """Bounds B and C against brute force, and the certificate against nonsense."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gemopt import Instance, Placement, evaluate
+from gemopt import solve as solved
 from gemopt.bounds import lower_bound
 from gemopt.bounds.certificate import Certificate, certified
 from gemopt.bounds.counting import count_heavy
+from gemopt.bounds.first_order import solve
 from gemopt.bounds.lower_bound import layer_program
 from gemopt.bounds.minorant import minorant
+from gemopt.bounds.sets import (
+    SetCertificate,
+    certified_sets,
+    cheapest,
+    feasible_rows,
+    set_program,
+)
 from gemopt.bounds.water_filling import water_filling
 from gemopt.latency import TokenCurve, affine
 from tests.brute_force import best_placement
@@ -73,6 +83,49 @@ def test_any_dual_point_is_a_valid_bound(instance: Instance, seed: int) -> None:
 
 @settings(max_examples=60)
 @given(instance=instances(**SMALL), seed=st.integers(0, 2**32 - 1))
+def test_any_prices_of_sets_are_a_valid_bound(instance: Instance, seed: int) -> None:
+    """So does that of bound D, where no expert has replicas."""
+    assume(instance.num_slots == instance.num_experts)
+    rng = np.random.default_rng(seed)
+    _, optimum = best_placement(instance)
+    one_step = water_filling(instance)[0]
+    p = set_program(minorant(instance, 0), one_step, one_step * 1.1, instance.weights)
+    rows = (instance.num_experts + len(p.members), p.weights.size)
+    dual = SetCertificate(
+        rows=rng.exponential(size=rows) * rng.integers(0, 2, rows),
+        prices=10 ** rng.uniform(-3, 2) * rng.normal(size=instance.num_experts),
+    )
+    assert certified_sets(p, dual) <= optimum * ROUNDING + 1e-9
+
+
+@settings(max_examples=60)
+@given(instance=instances(**SMALL), seed=st.integers(0, 2**32 - 1))
+def test_cheapest_sets_are_all_found(instance: Instance, seed: int) -> None:
+    """The least value and the sets below a limit are those of plain enumeration."""
+    assume(instance.num_slots == instance.num_experts)
+    rng = np.random.default_rng(seed)
+    one_step = water_filling(instance)[0]
+    p = set_program(minorant(instance, 0), one_step, one_step * 1.1, instance.weights)
+    n = instance.num_experts
+    rows = rng.exponential(size=(n + len(p.members), p.weights.size))
+    dual = SetCertificate(rows, rng.normal(size=n) * rng.exponential() * p.constant)
+    w = feasible_rows(p, rows)
+    for k, (least, sets, values) in enumerate(cheapest(p, dual, np.inf)):
+        if p.slots[k] == 0:
+            continue
+        expected = {}
+        for held in combinations(range(n), int(p.slots[k])):
+            on = list(held)
+            excess = np.maximum(p.cost[k, on].sum(axis=0) - p.room[k], 0)
+            weight = w[on].sum(axis=0) + w[n + k] / p.members[k]
+            expected[held] = excess @ weight - dual.prices[on].sum()
+        found = {tuple(one): v for one, v in zip(sets.tolist(), values, strict=True)}
+        assert found == pytest.approx(expected)
+        assert least == pytest.approx(min(expected.values()))
+
+
+@settings(max_examples=60)
+@given(instance=instances(**SMALL), seed=st.integers(0, 2**32 - 1))
 def test_every_placement_satisfies_the_program(instance: Instance, seed: int) -> None:
     """The relaxed objective at a placement is at most its true cost."""
     from tests.strategies import random_placement
@@ -120,8 +173,24 @@ def test_co_location_couples_steps() -> None:
     assert optimum == pytest.approx(6 * 31 + 2 * 30)
     assert lower_bound(instance, "quick").value == pytest.approx(6 * 31)
     strong = lower_bound(instance, 5.0)
-    assert strong.kind == ("co-location",)
+    assert strong.kind[0] in ("co-location", "sets")
     assert strong.value == pytest.approx(optimum, rel=1e-4)
+
+
+def test_sets_pay_for_their_own_excess() -> None:
+    """With few experts a GPU, sets of experts prove more than co-location alone."""
+    rng = np.random.default_rng(5)
+    counts = rng.poisson(rng.lognormal(2.5, 0.8, 12), (32, 1, 12))
+    instance = Instance.from_arrays(counts, [affine(9, 1 + 0.1 * g) for g in range(4)])
+    start = Placement(np.arange(12)[None], instance.slots)
+    bound = lower_bound(instance, math.inf, placement=start, iterations=200)
+    assert bound.kind == ("sets",)
+    one_step = count_heavy(minorant(instance, 0), water_filling(instance)[0])
+    p = layer_program(instance, 0, one_step, bound.working[0])
+    alone = solve(p, p.matrix(np.full((12, 4), 0.25)), seconds=9.0, iterations=2000)
+    assert alone.value * 1.002 < bound.value
+    best = solved(instance, "search", seed=0, bound_effort="none").objective
+    assert bound.value <= best
 
 
 def test_a_staircase_starts_at_its_next_stair() -> None:

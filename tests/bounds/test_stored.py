@@ -1,12 +1,16 @@
 """Stored certificates: verified anew, and refused where they do not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gemopt import Instance, Placement, evaluate
-from gemopt.bounds import lower_bound
+from gemopt.bounds import Bound, lower_bound
+from gemopt.bounds.certificate import Certificate
+from gemopt.bounds.minorant import minorant
+from gemopt.bounds.sets import MOST_SETS, SetCertificate, count_sets
 from gemopt.bounds.stored import save_bound, verified_bound
 from gemopt.io.errors import FileError
 from gemopt.latency import TokenCurve, affine
@@ -51,12 +55,47 @@ def test_a_false_dual_point_proves_less(tmp_path: Path) -> None:
     start = Placement(np.tile(np.arange(8), (2, 1)), instance.slots)
     bound = lower_bound(instance, 0.3, placement=start)
     for dual in bound.certificates:
-        if dual is not None:
+        if isinstance(dual, Certificate):
             dual.weights[:] *= 50
             dual.psd[:] -= 10
+        if isinstance(dual, SetCertificate):
+            dual.rows[:] *= 50
+            dual.prices[:] += 10
     path = tmp_path / "b.safetensors"
     save_bound(path, instance, bound)
     assert verified_bound(path, instance) <= bound.value
+
+
+def _one_layer(experts: int, start: bool) -> tuple[Instance, Bound]:
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(9, (32, 1, experts)) * rng.integers(0, 4, (32, 1, experts))
+    instance = Instance.from_arrays(counts, [affine(1, 1 + g / 9) for g in range(4)])
+    row = Placement(np.arange(experts)[None], instance.slots) if start else None
+    bound = lower_bound(instance, float("inf"), placement=row, iterations=200)
+    return instance, bound
+
+
+@pytest.mark.parametrize(("experts", "part"), [(12, "prices"), (48, "psd")])
+def test_both_kinds_of_certificates_are_stored(
+    tmp_path: Path, experts: int, part: str
+) -> None:
+    """Sets of experts where these can be enumerated, else a semidefinite matrix."""
+    instance, bound = _one_layer(experts, start=True)
+    assert hasattr(bound.certificates[0], part)
+    path = tmp_path / "b.safetensors"
+    save_bound(path, instance, bound)
+    assert verified_bound(path, instance) == pytest.approx(bound.value, rel=1e-12)
+
+
+def test_sets_are_refused_where_there_are_too_many(tmp_path: Path) -> None:
+    """Verifying must not take for ever: the message names the array and the limit."""
+    instance, bound = _one_layer(48, start=False)
+    assert count_sets(minorant(instance, 0)) > MOST_SETS
+    false = SetCertificate(np.zeros((52, 32)), np.zeros(48))
+    path = tmp_path / "b.safetensors"
+    save_bound(path, instance, replace(bound, certificates=(false,)))
+    with pytest.raises(FileError, match=rf"0\.rows .* {MOST_SETS}"):
+        verified_bound(path, instance)
 
 
 def test_another_instance_is_refused(tmp_path: Path) -> None:
