@@ -16,10 +16,12 @@ from gemopt.progress import Monitor
 from gemopt.solver import Outcome
 from solvers.interruptible import solving
 from solvers.layers import BestRows, run_rounds
-from solvers.speeds import finishing_lines
 
 MAX_PRODUCTS = 200_000  #: pairs of experts times clusters that stage 1 may have
 _WHOLE = 1e6  #: whole units of an objective, about
+#: Load of the fullest cluster, in fair loads, against the part of pairs kept together.
+#: Weighing both by their measured times instead let loads drift apart and cost more.
+_BALANCE = 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class MoetunerParams:
         answer on every machine.
     """
 
-    work: float = 2.0
+    work: float = 0.2
 
     def __post_init__(self) -> None:
         if not 0 < self.work < np.inf:
@@ -44,17 +46,17 @@ class Moetuner:
     """Experts to clusters, then clusters to GPUs, each by an integer program.
 
     As in the paper: stage 1 groups the experts of a layer into one cluster a GPU and
-    weighs the largest load of a cluster against traffic; stage 2 gives clusters to GPUs
-    and weighs what tokens travel from a layer to the next one, over near links within
-    a host and far ones between hosts.
+    weighs the largest mean load of a cluster against traffic; stage 2 gives clusters
+    to GPUs and weighs what tokens travel from a layer to the next one, over near links
+    within a host and far ones between hosts.
 
     Not as in the paper: only its abstract was at hand, so the two programs are ours.
     CP-SAT stands for Gurobi, and stops after a set amount of work. Stage 2 goes layer
     by layer, each given the one before, not over all layers at once. Here a token
     returns to its own GPU after every layer, so pairs of experts that the same token
-    chooses in a layer count too, at the instance's link costs; without communication
-    only loads count. Of the two stages the better row is kept in each layer. GPU
-    speeds are unknown to it, as to the paper, and experts are not replicated.
+    chooses in a layer count too; without communication only loads count. Of the two
+    stages the better row is kept in each layer. GPU speeds are unknown to it, as to
+    the paper, and experts are not replicated.
 
     References
     ----------
@@ -124,20 +126,20 @@ class Moetuner:
         from ortools.sat.python import cp_model
 
         load = instance.loads[layer] @ (instance.weights / instance.weights.sum())
-        compute = float(finishing_lines(instance, layer)[1].mean()) * load
-        saved = _saved(instance, layer, load)[0]
-        unit = _WHOLE / max(compute.sum() + np.triu(saved, 1).sum(), 1e-9)
-        cp = cp_model.CpModel()
-        gpus = instance.num_gpus
-        there = _assignment(cp, instance.num_experts, gpus, instance.slots)
-        cost = np.rint(compute * unit).astype(np.int64).tolist()
-        longest = cp.new_int_var(0, sum(cost), "")
-        for c in range(gpus):
-            cp.add(
-                sum(w * row[c] for w, row in zip(cost, there, strict=True)) <= longest
-            )
-        cp.minimize(longest - _together(cp, there, np.rint(saved * unit)))
         hint = _largest_first(load, instance.slots)
+        saved = _saved(instance, layer, load)[0]
+        unit = _WHOLE / max(np.triu(saved, 1).sum(), 1e-9)
+        fair = max(load.sum() / instance.num_gpus, 1e-9)
+        cost = np.rint(load * (_WHOLE / fair)).astype(np.int64)
+        cp = cp_model.CpModel()
+        there = _assignment(cp, instance.num_experts, instance.num_gpus, instance.slots)
+        longest = cp.new_int_var(0, int(cost.sum()), "")
+        for c in range(instance.num_gpus):
+            held = sum(int(w) * row[c] for w, row in zip(cost, there, strict=True))
+            cp.add(held <= longest)
+        gain = _together(cp, there, np.rint(saved * unit), hint)
+        cp.add_hint(longest, int(np.bincount(hint, weights=cost).max()))
+        cp.minimize(_BALANCE * longest - gain)
         for e, row in enumerate(there):
             for c, variable in enumerate(row):
                 cp.add_hint(variable, bool(hint[e] == c))
@@ -180,7 +182,9 @@ class Moetuner:
         moved = sum(
             int(far[g, c]) * there[c][g] for c in range(gpus) for g in range(gpus)
         )
-        cp.minimize(moved - _together(cp, on_host, np.rint(pairs * (_WHOLE / total))))
+        cp.minimize(
+            moved - _together(cp, on_host, np.rint(pairs * (_WHOLE / total)), host)
+        )
         hint = np.arange(gpus)
         for c in range(gpus):
             for g in range(gpus):
@@ -221,12 +225,13 @@ def _assignment(cp: Any, items: int, groups: int, room: Ints) -> list[list[Any]]
     return there
 
 
-def _together(cp: Any, there: list[list[Any]], gain: Floats) -> Any:
+def _together(cp: Any, there: list[list[Any]], gain: Floats, hint: Ints) -> Any:
     """Sum of the gains of pairs of items in one group, which is to grow."""
     terms = []
     for i, j in np.argwhere(np.triu(gain, 1) > 0):
-        for first, second in zip(there[i], there[j], strict=True):
+        for c, (first, second) in enumerate(zip(there[i], there[j], strict=True)):
             both = cp.new_bool_var("")
+            cp.add_hint(both, bool(hint[i] == c == hint[j]))
             cp.add_implication(both, first)
             cp.add_implication(both, second)
             terms.append(int(gain[i, j]) * both)
