@@ -25,7 +25,9 @@ class Preset:
     proposals
         Least proposals of a round of annealing.
     anneal_work
-        Proposals of a round times slots times steps, where that gives more.
+        Proposals of a round times slots times steps, where that gives more and...
+    anneal_slots
+        ...a layer has no more slots than this.
     entries
         Resampled steps, times experts, on which placements are compared; 0 for the
         steps of the trace.
@@ -42,6 +44,7 @@ class Preset:
     step_work: float
     proposals: int = 0
     anneal_work: float = 0.0
+    anneal_slots: int = 10**9
     entries: int = 0
     rounds: int = 0
     hot: float = 0.05
@@ -69,9 +72,9 @@ class Preset:
         return self.looks(self.window_work * few, gpus, slots, windows)
 
     def proposals_a_round(self, slots: int, steps: int) -> int:
-        """Proposals of a round of annealing of one layer; 0 if too few to matter."""
+        """Proposals of a round of annealing of one layer; 0 for no annealing."""
         scaled = int(self.anneal_work / (slots * (steps + 16)))
-        wanted = max(self.proposals, scaled if scaled >= LEAST_PROPOSALS else 0)
+        wanted = max(self.proposals, scaled if slots <= self.anneal_slots else 0)
         return min(wanted, MOST_REPEATS * slots**2)
 
 
@@ -79,16 +82,15 @@ MANY = 32.0  #: GPUs above which the work of a descent grows
 MOST_CELLS = 2048
 MOST_REPEATS = 500  #: proposals of a pair of slots in one round, at most
 FEW = 8.0  #: experts on a GPU below which windows are searched harder
-LEAST_PROPOSALS = 1000
 
 PRESETS = {
     "fast": Preset(z=(8.0,), sweeps=2, tries=4, window_work=8e4, step_work=3e5),
     "default": Preset(
-        z=(8.0,), sweeps=2, tries=4, window_work=1e5, step_work=2.4e6,
-        anneal_work=5e7, rounds=4, entries=2**16,
+        z=(8.0,), sweeps=2, tries=4, window_work=1e5, step_work=2.2e6,
+        anneal_work=1.2e8, anneal_slots=160, rounds=4, entries=2**16,
     ),
     "best": Preset(
         z=(4.0, 8.0, 16.0), sweeps=20, tries=8, window_work=1e7, step_work=1e8,
-        proposals=8_000, anneal_work=2.4e9, rounds=5, entries=2**18,
+        proposals=6_500, anneal_work=1.9e9, rounds=5, entries=2**18,
     ),
 }  # fmt: skip

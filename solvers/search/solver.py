@@ -170,7 +170,7 @@ class _Run:
         # Only step-dependent rows (`Regimes`) make layers fold in different ways.
         self.folded = fold(instance, 0) if one_row else None
         self.first: Ints | None = None
-        quick = preset.rounds == 0 and len(preset.z) == 1
+        quick = preset.rounds == preset.entries == 0 and len(preset.z) == 1
         if quick and plain and one_row:
             base = np.array([line[0] for line in lines if line])
             scale = np.array([line[3] for line in lines if line])
