@@ -30,7 +30,7 @@ from replay_cases import SMS, Case, prepare, read_cases
 
 from gpu_bench.replay_result import ReplayResult
 
-RIVALS = ("linear", "lpt", "eplb")
+FINDERS, RIVALS = ("gem", "search"), ("linear", "lpt", "eplb")
 REPEATS = 5
 
 
@@ -120,29 +120,29 @@ def print_rows(header: list[str], rows: list[list[str]]) -> None:
     print()
 
 
-def times(result: ReplayResult) -> list[str]:
-    """Measured us a step of each placement, and the error of the prediction."""
+def times(result: ReplayResult, seen_us: dict[str, float]) -> list[str]:
+    """Measured us a step, error of the prediction, predicted us of a seen step."""
     steps = result.us.shape[2]
     return [
-        f"{result.measured(i).mean / steps:.1f} ({100 * result.error(i):+.2f} %)"
-        for i in range(len(result.names))
+        f"{result.measured(i).mean / steps:.1f} ({100 * result.error(i):+.2f} %; "
+        f"{seen_us[name]:.1f})"
+        for i, name in enumerate(result.names)
     ]
 
 
-def gain(result: ReplayResult, rival: str) -> str:
-    """What search saves: measured with both intervals, and predicted."""
-    first, second = result.names.index("search"), result.names.index(rival)
-    found = result.gain(first, second)
-    mean, low, high = (100 * x for x in vars(found.repeats).values())
+def gain(result: ReplayResult, name: str, rival: str) -> str:
+    """What a placement saves: measured with both intervals, and predicted, in %."""
+    found = result.gain(result.names.index(name), result.names.index(rival))
+    mean, low, _ = (100 * x for x in vars(found.repeats).values())
     _, less, more = (100 * x for x in vars(found.steps).values())
     return (
-        f"{mean:+.2f} ({low:+.2f} .. {high:+.2f}; steps {less:+.1f} .. {more:+.1f}; "
-        f"predicted {100 * found.predicted:+.2f})"
+        f"{mean:+.1f} ± {mean - low:.1f} (steps {less:+.1f} .. {more:+.1f}; "
+        f"predicted {100 * found.predicted:+.1f})"
     )
 
 
 def report(args: argparse.Namespace) -> None:
-    """Print what was predicted, what was measured, and what search gains."""
+    """Print what was measured, how far off predictions are, and what is gained."""
     read = [each for path in args.results for each in read_results(path)]
     if not read:
         raise SystemExit(f"{args.results[0]}: no results; run `measure` first")
@@ -154,15 +154,19 @@ def report(args: argparse.Namespace) -> None:
     head, names = ["shape", "layer", "phase"], read[0][1].names
     print_rows(
         [*head, *names],
-        [[*w, *times(result)] for w, (_, result) in zip(where, read, strict=True)],
-    )
-    print_rows(
-        [*head, *(f"search over {rival}, %" for rival in RIVALS)],
         [
-            [*w, *(gain(result, rival) for rival in RIVALS)]
-            for w, (_, result) in zip(where, read, strict=True)
+            [*w, *times(result, record["case"]["seen_us"])]
+            for w, (record, result) in zip(where, read, strict=True)
         ],
     )
+    for name in FINDERS:
+        print_rows(
+            [*head, *(f"{name} over {rival}, %" for rival in RIVALS)],
+            [
+                [*w, *(gain(result, name, rival) for rival in RIVALS)]
+                for w, (_, result) in zip(where, read, strict=True)
+            ],
+        )
     misses = 100 * np.array([[r.error(i) for i in range(len(names))] for _, r in read])
     loads = [100 * result.load_mape() for _, result in read]
     print(

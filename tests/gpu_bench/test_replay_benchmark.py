@@ -1,5 +1,6 @@
 """benchmarks/replay.py: its steps, its latency models, and all of it on the CPU."""
 
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,8 @@ import pytest
 from gemopt.io.profile_file import Profile, ProfilePoint
 from gemopt.io.profile_set import save_profiles
 from gemopt.latency import Regimes, TileActive
+from gpu_bench.replay_plan import ReplayPlan
+from gpu_bench.replay_result import ReplayResult
 from gpu_bench.tiles import default_table
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +76,23 @@ def test_models_follow_the_mean_tokens_of_an_expert(cases: ModuleType) -> None:
     assert cases.scaled(other, 64) is plain
 
 
+def test_stored_results_are_those_of_the_stored_cases() -> None:
+    """Predictions and loads of every result are its case's; errors are as published."""
+    folder = ROOT / "instances" / "measured" / "replay"
+    errors = []
+    for line in (folder / "h100.jsonl").read_text().splitlines():
+        data = json.loads(line)
+        result, case = ReplayResult.from_json(data), data["record"]["case"]
+        plan = ReplayPlan.load(folder / "cases" / f"{case['name']}.npz")
+        assert plan.names == result.names
+        np.testing.assert_allclose(plan.predicted_us, result.predicted_us, atol=0.01)
+        assert (plan.counts.sum(axis=(3, 4)) == plan.mean_tokens * 64).all()
+        assert result.us.shape[1:] == plan.predicted_us.shape
+        errors += [abs(result.error(i)) for i in range(len(result.names))]
+    assert len(errors) == 60 and sum(error <= 0.03 for error in errors) == 56
+    assert np.mean(errors) == pytest.approx(0.0096, abs=5e-5)
+
+
 def _run(*words: str | Path) -> str:
     command = [sys.executable, ROOT / "benchmarks" / "replay.py", *words]
     run = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -98,7 +118,7 @@ def test_whole_benchmark_on_the_cpu(tmp_path: Path, cases: ModuleType) -> None:
     assert "done before" in _run(*args)
     assert out.read_text().startswith(first)
     text = _run("report", out)
-    assert text.count("| DeepSeek-V3 | ") == 8  # four cases in two tables
+    assert text.count("| DeepSeek-V3 | ") == 12  # four cases in three tables
     assert "60 placements: mean absolute error" in text
     save_profiles([_profile(sms, shape) for sms in (132, 120)], path)
     with pytest.raises(ValueError, match="0 files with profiles of DeepSeek-V3 on"):
