@@ -14,8 +14,8 @@ from gemopt.io.catalog import read_catalog
 from gemopt.io.instance_file import read
 from gemopt.io.placement_file import load_placement, read_placement
 from gemopt.latency import LatencyModel, TileActive
-from gemopt.model import Instance
-from gemopt.result import PROOF_TOLERANCE
+from gemopt.model import Instance, Placement
+from gemopt.result import PROOF_TOLERANCE, Status
 from tests.brute_force import best_placement
 
 ROOT = Path(__file__).parents[1] / "instances"
@@ -99,6 +99,21 @@ def test_best_known_of_tiny_instances_meets_brute_force(name):
     assert best.value_us >= optimum * (1 - 1e-12)
     if best.tag == "opt":
         assert best.value_us == pytest.approx(optimum, rel=PROOF_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [n for n, best in BEST.items() if best.tag == "opt"])
+def test_what_is_called_optimal_is_proven_again(name):
+    """A search over all placements ends at the stored value, without its help."""
+    instance = read(ROOT / CATALOG[name].path)
+    stored = load_placement(ROOT / "best" / f"{name}.placement.json", instance)
+    if instance.num_experts > 12:  # a layer as a sample: a minute for all of them
+        middle = instance.num_layers // 2
+        stored = Placement(stored.phy2log[[middle]], stored.slots)
+        instance = instance.layer(middle)
+    result = gemopt.solve(instance, "bnb")
+    assert result.status == Status.OPTIMAL
+    cost = gemopt.evaluate(instance, stored).objective
+    assert result.objective == pytest.approx(cost, rel=PROOF_TOLERANCE)
 
 
 def test_files_are_made_anew_to_the_byte(tmp_path):
