@@ -121,6 +121,18 @@ def test_one_process_is_told_how_to_start_several(
     assert "torchrun --nproc-per-node" in capsys.readouterr().err
 
 
+def test_stored_links_are_what_their_points_say() -> None:
+    """The links of two H100s come out of the stored points again."""
+    paths = sorted((ROOT / "instances" / "measured" / "links").glob("*.links.json"))
+    assert [path.name.split(".")[0] for path in paths] == ["h100-x2-eager", "h100-x2"]
+    for path in paths:
+        stored = load_links(path)
+        link, record = fit(stored.points, "intra")
+        assert link.alpha_us == pytest.approx(stored.intra.alpha_us)
+        assert link.gb_per_s == pytest.approx(stored.intra.gb_per_s)
+        assert record == stored.validation["intra"]
+
+
 def _torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
     run: Sequence[str] = [
         *(sys.executable, "-m", "torch.distributed.run"),

@@ -42,6 +42,23 @@ def test_steps_are_whole_batches_and_unseen_ones_stay_apart(cases: ModuleType) -
         assert (unseen.sum(axis=2) == 8 * tokens).all()
 
 
+def test_token_ids_become_whole_batches(cases: ModuleType, tmp_path: Path) -> None:
+    """Steps of 2560 tokens with 4 experts each; all tokens are there."""
+    rng = np.random.default_rng(0)
+    requests, length = 40, 400
+    ids = np.stack([rng.permutation(32)[:4] for _ in range(requests * length)])
+    path = tmp_path / "ids.npz"
+    np.savez(
+        path,
+        expert_ids=ids[:, None].astype(np.uint8),
+        request_offsets=np.arange(requests + 1) * length,
+    )
+    seen, unseen = cases.gpt_oss_steps(path)
+    for part in (seen, unseen):
+        assert len(part) and (part.sum(axis=2) == 2560 * 4).all()
+    assert len(seen) > len(unseen)
+
+
 def _profile(sms: int, shape: dict[str, object]) -> Profile:
     low, high = TileActive(10, 2, 0.3, 0.0, tile=16), TileActive(9, 1, 396 / sms, 0.02)
     device = {
