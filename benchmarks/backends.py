@@ -112,7 +112,8 @@ def main() -> None:
     args = parser.parse_args()
     file = args.out / "backends.json"
     if args.tables:
-        print(tables(json.loads(file.read_text())))
+        for each in sorted(args.out.glob("*backends.json")):
+            print(f"{each.name}\n\n{tables(json.loads(each.read_text()))}\n")
         return
     args.out.mkdir(parents=True, exist_ok=True)
     device = devices.find("auto")[0]

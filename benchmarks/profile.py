@@ -223,7 +223,8 @@ def main() -> None:
     args = parse()
     summary_file = args.out / "summary.json"
     if args.tables:
-        print(tables(json.loads(summary_file.read_text())))
+        for file in sorted(args.out.glob("*summary.json")):
+            print(f"{file.name}\n\n{tables(json.loads(file.read_text()))}\n")
         return
     args.out.mkdir(parents=True, exist_ok=True)
     args.device = device = devices.find(args.device)[0]

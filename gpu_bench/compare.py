@@ -98,9 +98,7 @@ class ProfileComparison:
                 "no telling at this noise: measure more points or repeat the profiles"
             )
         percent = 100 * (self.overall.ratio - 1)
-        return (
-            f"the second takes {percent:+.1f} % of the first's time: keep both models"
-        )
+        return f"{percent:+.1f} % time against the first: keep both models"
 
 
 def compare_profiles(
