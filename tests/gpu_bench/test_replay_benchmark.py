@@ -45,7 +45,7 @@ def test_steps_are_whole_batches_and_unseen_ones_stay_apart(cases: ModuleType) -
 def test_token_ids_become_whole_batches(cases: ModuleType, tmp_path: Path) -> None:
     """Steps of 2560 tokens with 4 experts each; all tokens are there."""
     rng = np.random.default_rng(0)
-    requests, length = 40, 400
+    requests, length = 80, 400
     ids = np.stack([rng.permutation(32)[:4] for _ in range(requests * length)])
     path = tmp_path / "ids.npz"
     np.savez(
