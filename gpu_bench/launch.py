@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 POLL_S = 0.1
+LINGER_S = 2.0  # for others to say what went wrong and end by themselves
 GRACE_S = 10.0  # between asking a process to end and ending it
 
 
@@ -66,7 +67,10 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes that still run."""
+    """End processes that still run, once they had time to end by themselves."""
+    deadline = time.monotonic() + LINGER_S
+    while time.monotonic() < deadline and any(p.poll() is None for p in processes):
+        time.sleep(POLL_S)
     for process in processes:
         if process.poll() is None:
             process.terminate()
