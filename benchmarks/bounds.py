@@ -2,11 +2,13 @@
 
     python benchmarks/bounds.py gaps --jsonl FILE
     python benchmarks/bounds.py replicas --jsonl FILE
+    python benchmarks/bounds.py gaps --jsonl OTHER --iterations 600 --shape E256
 
 Each line of FILE is one instance: finished ones are not redone. Both parts print a
 Markdown table of means over seeds (real traffic: another layer and order of requests
-each). "search" is its `best` preset, "long" the best of two runs of that preset with
-40 times as many proposals: what the two differ by is the search's share of a gap.
+each). "search" is its `best` preset on the given steps (not resampled), "long" the same
+with 10 times as many proposals, from which the bounds start: what the two differ by is
+the search's share of a gap.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from gemopt.bench import machine
 from gemopt.bounds import lower_bound
 from solvers.search.presets import PRESETS
 
-LONG = 1_000_000  #: proposals of a round of the long search
+LONGER = 10  #: proposals of the long search over those of `best`
 
 Row = dict[str, object]
 
@@ -62,24 +65,22 @@ def problems(part: str, seeds: int) -> Iterator[tuple[Row, Instance]]:
 
 def searched(instance: Instance, preset: str, seed: int) -> tuple[float, Placement]:
     """Objective in us and placement of one search."""
+    params = {"preset": preset, "resample": False}
     run = gemopt.solve(
-        instance, "search", params={"preset": preset}, seed=seed, bound_effort="none"
+        instance, "search", params=params, seed=seed, bound_effort="none"
     )
     return run.objective, run.placement
 
 
-def measured(instance: Instance, seed: int, limits: list[float]) -> Row:
+def measured(
+    instance: Instance, seed: int, limits: list[float], iterations: list[int]
+) -> Row:
     """Objectives and bounds of one instance, us, and the seconds they took."""
     began = time.perf_counter()
     value, placement = searched(instance, "best", seed)
     row: Row = {"search": value, "search_s": time.perf_counter() - began}
-    value, placement = min(
-        (
-            (value, placement),
-            *(searched(instance, "long", s) for s in (seed, seed + 1)),
-        ),
-        key=lambda found: found[0],
-    )
+    long = searched(instance, "long", seed)
+    value, placement = min((value, placement), long, key=lambda found: found[0])
     row |= {"long": value, "long_s": time.perf_counter() - began}
     row["A"] = lower_bound(instance, "none").value
     row["B"] = lower_bound(instance, "quick").value
@@ -88,12 +89,15 @@ def measured(instance: Instance, seed: int, limits: list[float]) -> Row:
         bound = lower_bound(instance, limit, placement=placement)
         row[f"{limit:g} s"] = bound.value
         row[f"{limit:g} s took"] = time.perf_counter() - began
+    for count in iterations:
+        bound = lower_bound(instance, inf, placement=placement, iterations=count)
+        row[f"{count} it"] = bound.value
     return row
 
 
-def table(rows: list[Row], limits: list[float]) -> None:
+def table(rows: list[Row], strong: list[str]) -> None:
     """Print mean gaps in % by shape and kind of GPUs."""
-    bounds = ["A", "B", *(f"{limit:g} s" for limit in limits)]
+    bounds = ["A", "B", *strong]
     titles = ["shape", "GPUs", "seeds", "search over long", *bounds, "search to last"]
     print(f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}")
     for name in dict.fromkeys((row["shape"], row["gpus"]) for row in rows):
@@ -116,10 +120,17 @@ def main() -> None:
     parser.add_argument("part", choices=["gaps", "replicas"])
     parser.add_argument("--jsonl", type=Path, required=True)
     parser.add_argument("--limits", type=float, nargs="+", default=[1.0, 10.0])
+    parser.add_argument("--iterations", type=int, nargs="+", help="instead of seconds")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shape", help="only shapes that contain this")
     args = parser.parse_args()
-    PRESETS["long"] = replace(PRESETS["best"], proposals=LONG)
+    best = PRESETS["best"]
+    limits, counts = ([], args.iterations) if args.iterations else (args.limits, [])
+    PRESETS["long"] = replace(
+        best,
+        proposals=LONGER * best.proposals,
+        anneal_work=LONGER * best.anneal_work,
+    )
     lines = args.jsonl.read_text().splitlines() if args.jsonl.exists() else []
     rows: list[Row] = [json.loads(line) for line in lines]
     keys = ("table", "shape", "gpus", "seed")
@@ -127,15 +138,17 @@ def main() -> None:
     for unequal in (False, True):  # compile before the clock runs
         for spare in (0, 4):
             small = shaped(bursts(16, 0), 4, unequal, 0, spare)
-            measured(small, 0, [0.1])
+            measured(small, 0, [0.1], [])
     for key, instance in problems(args.part, args.seeds):
         wanted = args.shape is None or args.shape in str(key["shape"])
         if wanted and tuple(key.values()) not in done:
-            rows.append(key | measured(instance, int(str(key["seed"])), args.limits))
+            seed = int(str(key["seed"]))
+            rows.append(key | measured(instance, seed, limits, counts))
             with args.jsonl.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     print(machine(1), "\n")
-    table([row for row in rows if row["table"] == args.part], args.limits)
+    strong = [f"{limit:g} s" for limit in limits] + [f"{n} it" for n in counts]
+    table([row for row in rows if row["table"] == args.part], strong)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""What makes bound C trustworthy: any dual point gives a valid bound."""
+"""What makes bound C trustworthy: any dual point gives a valid bound.
+
+Valid for every latency family, equal and unequal GPUs and slots, with and without
+replicas: `gemopt.bounds.minorant` has put each family below a line in additive costs.
+"""
 
 from __future__ import annotations
 
