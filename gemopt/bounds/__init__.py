@@ -5,7 +5,7 @@
 | A `water_filling` | everything | tokens flow freely to the GPUs that finish first |
 | B `counting` | no replicas | the k heaviest experts must all be somewhere |
 | C `program` | everything | who shares a GPU is a positive semidefinite matrix |
-| D `sets` | no replicas, few sets | each GPU holds one of finitely many sets of experts |
+| D `sets` | no replicas, few sets | a GPU holds one of finitely many sets of experts |
 | `communication` | everything | tokens must travel to what does not fit at home |
 
 C is solved by `first_order` and proven by `certificate` alone; D starts from it, is
