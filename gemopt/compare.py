@@ -12,7 +12,7 @@ from gemopt.front_door import solve
 from gemopt.stop import StopReason
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance
+    from gemopt.model import Instance, Placement
     from gemopt.progress import Observer
 
 
@@ -97,15 +97,22 @@ def compare(
             "stop_reason": str(result.stop_reason),
         }
         if result.placement is not None:
-            cost = evaluate(later, result.placement)
-            row["unseen_us"] = cost.objective
-            row["unseen_straggler_us"] = cost.straggler_us
-            row["unseen_communication_us"] = cost.communication_us
+            row |= _unseen(later, result.placement)
         rows.append(row)
         if result.stop_reason == StopReason.INTERRUPTED:
             break
     _share_bound(rows)
     return rows
+
+
+def _unseen(later: Instance, placement: Placement) -> dict[str, float]:
+    """What a placement costs on the unseen steps, in all and by part."""
+    cost = evaluate(later, placement)
+    return {
+        "unseen_us": cost.objective,
+        "unseen_straggler_us": cost.straggler_us,
+        "unseen_communication_us": cost.communication_us,
+    }
 
 
 def _compile(instance: Instance, solver: str) -> None:

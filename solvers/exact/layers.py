@@ -156,10 +156,7 @@ def solve_layers(
     cost = evaluate(instance, best).per_layer
     monitor.improved(float(cost.sum()), best)
     one_step = _one_step_bounds(instance)
-    communication = communication_bound(instance)
-    bounds = np.array(
-        [communication.with_steps(i, steps) for i, steps in enumerate(one_step)]
-    )
+    bounds = _layer_bounds(instance, one_step)
     rows, cost = best.phy2log.copy(), cost.copy()
     problems: dict[int, Problem] = {}
     reason: StopReason | None = None
@@ -230,6 +227,14 @@ def _outcome(
         # A limit on moves makes the bound one on the limited problem only.
         -np.inf if max_moves is not None else total,
         stats={"layers_proven": int(proven.sum()), "bound_within_moves": total},
+    )
+
+
+def _layer_bounds(instance: Instance, one_step: Floats) -> Floats:
+    """Bounds of the steps, communication included, summed, us ``[layers]``."""
+    communication = communication_bound(instance)
+    return np.array(
+        [communication.with_steps(i, steps) for i, steps in enumerate(one_step)]
     )
 
 
