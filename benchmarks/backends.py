@@ -30,7 +30,7 @@ from gpu_bench.tiles import known_table
 from gpu_bench.timing import Pacer, make_timer
 
 SHOWN = (1, 4, 16, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192)
-CASES = 0.10  # slower than the best other by more than this is a miss
+ALLOWED = 0.10  # slower than the best other by more than this is a miss
 
 
 def token_counts(count: int) -> list[int]:
@@ -91,7 +91,7 @@ def tables(result: Mapping[str, Any]) -> str:
                 )
         text.append("")
         ratios = sorted((ratio(row), row["tokens"]) for row in shape["rows"])
-        missed = sum(value > 1 + CASES for value, _ in ratios)
+        missed = sum(value > 1 + ALLOWED for value, _ in ratios)
         worst.append(
             f"| {name} | {ratios[-1][0]:.2f} | {ratios[-1][1]} | {missed} of "
             f"{len(ratios)} | {np.median([value for value, _ in ratios]):.2f} |"
