@@ -2,7 +2,8 @@
 
 `python benchmarks/communication.py --tokens FOLDER [--json FILE]` with a folder of
 `.npz` files of per-token routing (`expert_ids`, `request_offsets`), such as the public
-gpt-oss-20b ones. Seen and unseen steps come from disjoint requests.
+gpt-oss-20b ones. Seen and unseen steps come from disjoint requests. With `--small`
+instead: synthetic layers that `cpsat` proves, and how far others are from the optimum.
 """
 
 import argparse
@@ -22,13 +23,12 @@ from gemopt.comm import Communication
 from gemopt.comm.cost import traffic
 from gemopt.latency import TileActive
 from gemopt.model import Instance, Placement
-from gemopt.traffic import serving_tokens, split_requests
+from gemopt.traffic import draw_tokens, serving_tokens, split_requests
 
 EXPERTS, HIDDEN, SUM = 32, 2880, 4
 #: A prefill-like layer of gpt-oss-20b: weight reads, tiles, tokens.
 LATENCY = TileActive(20.0, 6.0, 1.0, 0.10, tile=64)
 TOPOLOGIES = {
-    "1x8 nvlink-host": ("nvlink-host", 1, 8),
     "2x4 400g-hosts": ("400g-hosts", 2, 4),
     "4x4 400g-hosts": ("400g-hosts", 4, 4),
     "2x4 pcie-box": ("pcie-box", 2, 4),
@@ -85,16 +85,51 @@ def answer(instance: Instance, solver: str, **params: Any) -> Placement:
     return placement
 
 
-#: GRACE-like grouping is `cluster` in the mode `together`; load-only methods do not see
-#: the communication of the instance.
+#: Methods of the literature that place by load do not see the communication.
 METHODS: dict[str, Solve] = {
     "linear": lambda i: answer(i, "linear"),
-    "eplb (load only)": lambda i: answer(load_only(i), "eplb"),
+    "eplb": lambda i: answer(load_only(i), "eplb"),
+    "lpt": lambda i: answer(load_only(i), "lpt"),
+    "gem": lambda i: answer(load_only(i), "gem"),
     "search (load only)": lambda i: answer(load_only(i), "search"),
-    "cluster together (GRACE-like)": lambda i: answer(i, "cluster", mode="together"),
-    "cluster both": lambda i: answer(i, "cluster", mode="both"),
+    "grace": lambda i: answer(i, "grace"),
+    "cluster": lambda i: answer(i, "cluster"),
+    "moetuner": lambda i: answer(i, "moetuner"),
     "search": lambda i: answer(i, "search"),
 }
+SMALL = ("eplb", "lpt", "gem", "grace", "cluster", "moetuner", "search")
+
+
+def small_layer(seed: int) -> Instance:
+    """Eight experts in four groups, two of them a token, on two hosts of two GPUs."""
+    tokens = draw_tokens(
+        3, 1, 8, tokens=96, top_k=3, n_group=4, topk_group=2, seed=seed
+    )
+    comm = Communication.from_routing(
+        tokens, gemopt.topology("400g-hosts-flat"), num_experts=8, hidden=HIDDEN
+    )
+    return Instance.from_arrays(
+        tokens.counts(8), [LATENCY] * 4, node=[0, 0, 1, 1], comm=comm
+    )
+
+
+def against_optimum(seeds: int, seconds: float) -> None:
+    """Print how far each method is above the optimum that `cpsat` proves."""
+    gaps: dict[str, list[float]] = {name: [] for name in SMALL}
+    proven = 0
+    for seed in range(100, 100 + seeds):
+        instance = small_layer(seed)
+        exact = gemopt.solve(instance, "cpsat", time_limit=seconds)
+        if exact.status != gemopt.Status.OPTIMAL:
+            print(f"seed {seed}: {exact.summary()}")
+            continue
+        proven += 1
+        for name in SMALL:
+            found = gemopt.solve(instance, name).objective
+            gaps[name].append(100 * (found / exact.objective - 1))
+    print(f"{proven} of {seeds} layers proven; % above the optimum, mean and worst")
+    for name, values in gaps.items():
+        print(f"{name:12}{np.mean(values):8.2f}{max(values):8.2f}")
 
 
 def compare(file: Path, seeds: int) -> list[dict[str, Any]]:
@@ -112,6 +147,7 @@ def compare(file: Path, seeds: int) -> list[dict[str, Any]]:
                 estimate = traffic(unseen, placement, exact=False)
                 exact = cost.communication
                 assert exact is not None
+                print(f"{name} seed {seed} {method}: {seconds:.1f} s", flush=True)
                 rows.append(
                     {
                         "topology": name,
@@ -141,7 +177,7 @@ def table(rows: list[dict[str, Any]]) -> None:
     """Print means over seeds, as differences from `linear`."""
     print("differences from linear on unseen steps, mean over seeds")
     print(
-        f"{'topology':17}{'method':31}{'total':>8}{'straggler':>11}{'comm':>8}"
+        f"{'topology':17}{'method':20}{'total':>8}{'straggler':>11}{'comm':>8}"
         f"{'intra':>8}{'inter':>8}{'seen':>8}{'est.err':>9}{'worst':>7}{'s':>7}"
     )
     for name in TOPOLOGIES:
@@ -159,7 +195,7 @@ def table(rows: list[dict[str, Any]]) -> None:
         for method in METHODS:
             mine = [row for row in part if row["method"] == method]
             print(
-                f"{name:17}{method:31}{mean(method, 'total_us'):>8}"
+                f"{name:17}{method:20}{mean(method, 'total_us'):>8}"
                 f"{mean(method, 'straggler_us'):>11}"
                 f"{mean(method, 'communication_us'):>8}"
                 f"{mean(method, 'intra_tokens'):>8}{mean(method, 'inter_tokens'):>8}"
@@ -173,11 +209,17 @@ def table(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Run all methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--tokens", type=Path)
+    what.add_argument("--small", action="store_true")
     parser.add_argument("--file", default="mmlu_test.npz")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=60, help="limit of cpsat")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     options = parser.parse_args()
+    if options.small:
+        against_optimum(options.seeds, options.seconds)
+        return
     rows = compare(options.tokens / options.file, options.seeds)
     table(rows)
     if options.json:
