@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from gemopt.solver import NoParams, Outcome
 from solvers.exact.branching import Branching
 from solvers.exact.layers import Answer, Problem, solve_layers
 from solvers.exact.sets import too_large
-from solvers.exact.watch import watched
+from solvers.exact.watch import Deadline, watched
 
 
 class Bnb:
@@ -65,14 +64,10 @@ def run_bnb(
     stop: Callable[[], bool],
 ) -> Answer:
     """Search one layer; the seed does not matter."""
-    end = time.perf_counter() + seconds
     search = Branching(problem.instance, problem.layer, hint)
 
     def halt() -> None:
         search.halt[0] = 1
 
-    def late() -> bool:
-        return time.perf_counter() >= end or stop()
-
-    watched(lambda: search.run(jobs), late, halt)
+    watched(lambda: search.run(jobs), Deadline(stop, seconds), halt)
     return Answer(search.bound, search.row)

@@ -100,6 +100,8 @@ def run_cpsat(
     # exceed 31 bits; the model breaks the symmetries that matter itself.
     solver.parameters.symmetry_level = 0
     solver.parameters.relative_gap_limit = 0.0
+    # Its own handler of Ctrl-C aborts the process when it solves in a thread.
+    solver.parameters.catch_sigint_signal = False
     if np.isfinite(seconds):
         solver.parameters.max_time_in_seconds = seconds
     status = watched(lambda: solver.solve(cp), stop, solver.stop_search)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -17,9 +16,9 @@ from solvers.cpsat import ExactParams, row_of
 from solvers.exact.layers import Answer, prove_model, refusal, solve_layers
 from solvers.exact.model import Model, Row, Terms, TimeRow, renamed
 from solvers.exact.scaling import TOTAL, Scaling, scaling_of
+from solvers.exact.watch import watched
 
 Flat = tuple[Terms, float, float]  #: terms, low, high
-_POLL = 0.02  #: seconds between two looks at the stop criterion
 _TOLERANCE = 1e-7  #: of HiGHS, absolute; times are in units of the mean bound
 _SAFETY = 1e-7  #: taken off the bound, relative, for the solver's tolerances
 
@@ -79,6 +78,8 @@ def run_highs(
     highs = highspy.Highs()
     for option, value in {
         "output_flag": False,
+        # Starts a HiGHS of its own that prints a banner; the hint serves better.
+        "mip_heuristic_run_root_reduced_cost": False,
         "threads": jobs,
         "random_seed": seed % 2**31,
         "mip_rel_gap": 0.0,
@@ -91,16 +92,14 @@ def run_highs(
         highs.setOptionValue("time_limit", float(seconds))
     highs.passModel(_lp(model, scale, shrink, whole))
     _hint(highs, model, renamed(model, hint))
-    highs.HandleUserInterrupt = True
-    highs.startSolve()
-    try:
-        while highs.is_solver_running():
-            time.sleep(_POLL)
-            if stop():
-                highs.cancelSolve()
-    finally:
-        highs.cancelSolve()
-        highs.joinSolve()
+    highs.HandleUserInterrupt = True  # else cancelSolve does nothing
+
+    def run() -> None:
+        highs.solve()
+        # Threads of HiGHS that outlive this one would abort the process at its end.
+        highs.resetThreadScheduler(True)
+
+    watched(run, stop, highs.cancelSolve)
     info = highs.getInfo()
     total = info.mip_dual_bound / shrink
     total = np.ceil(total - 1e-4) if whole else total * (1 - _SAFETY)

@@ -89,6 +89,7 @@ def prove_joint(
     solver.parameters.random_seed = seed % 2**31
     solver.parameters.symmetry_level = 0
     solver.parameters.relative_gap_limit = 0.0
+    solver.parameters.catch_sigint_signal = False
     if np.isfinite(seconds):
         solver.parameters.max_time_in_seconds = seconds
     status = watched(lambda: solver.solve(built.cp), stop, solver.stop_search)

@@ -76,6 +76,22 @@ class Problem:
         return evaluate(self.instance.layer(self.layer), one).objective
 
 
+class Stop:
+    """The monitor's order to stop, as back ends ask for it; remembered once given."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self.reason: StopReason | None = None
+
+    def __call__(self) -> bool:
+        self.reason = self.reason or self._monitor.stop_reason(0)
+        return self.reason is not None
+
+    def interrupt(self) -> None:
+        """Ctrl-C came while a back end was at work; it hands back what it has."""
+        self.reason = StopReason.INTERRUPTED
+
+
 class BackEnd(Protocol):
     """Solve a layer until it is proven, `seconds` are over or `stop` says so."""
 
@@ -159,13 +175,8 @@ def solve_layers(
     bounds = _layer_bounds(instance, one_step)
     rows, cost = best.phy2log.copy(), cost.copy()
     problems: dict[int, Problem] = {}
-    reason: StopReason | None = None
     seconds = _FIRST_SLICE
-
-    def stop() -> bool:
-        nonlocal reason
-        reason = reason or monitor.stop_reason(0)
-        return reason is not None
+    stop = Stop(monitor)
 
     def unproven() -> list[int]:
         gap = cost - bounds
@@ -204,9 +215,9 @@ def solve_layers(
                     break
             seconds *= 4.0
     except KeyboardInterrupt:
-        reason = StopReason.INTERRUPTED
+        stop.interrupt()
     placement = Placement(rows, instance.slots)
-    return _outcome(placement, cost, bounds, reason, max_moves)
+    return _outcome(placement, cost, bounds, stop.reason, max_moves)
 
 
 def _outcome(
