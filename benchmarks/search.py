@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from exhaustive import optimum
@@ -110,7 +111,7 @@ def show_quality(rows: list[Row], presets: list[str]) -> None:
                 )
 
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "judged by the trace": {"entries": 0},
     "copies by means (z = 0)": {"z": (0.0,)},

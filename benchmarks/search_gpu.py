@@ -1,12 +1,14 @@
 """All layers and several starts at once on a GPU, against `search` on a CPU.
 
-Run ``prepare RECORD.json`` where the solvers run (it stores what `search` finds and its
-times), ``measure RECORD.json`` on the machine with the GPU (numpy and torch are enough;
-it adds its figures to the record), and ``report RECORD.json`` anywhere. The batched
-variant deals copies by volatility, places by finishing time, does the exchanges of the
-quadratic stand-in and then those of the true objective; in each round it does the best
-exchanges of disjoint pairs of GPUs in every layer and every start at once. Every
-objective is computed by the same plain numpy code, on the machine that measures.
+Run ``prepare RECORD.json`` where the solvers run (it stores what `search` finds, its
+processor times, and the traffic beside it as ``RECORD.npz``), ``measure RECORD.json``
+on the machine with the GPU (numpy and torch are enough; it adds its figures to the
+record), and ``report RECORD.json`` anywhere.
+
+The batched variant deals copies by volatility, places by finishing time, does the
+exchanges of the quadratic stand-in and then those of the true objective; in each round
+it does the best exchanges of disjoint pairs of GPUs in every layer and every start at
+once. Every objective is computed by the same plain numpy code.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from gemopt.traffic.synthetic import (
 
 LAYERS, STEPS, TOP_K = 58, 256, 8
 SPEEDS = ("equal", "unequal")
+ALIKE = ("descent", 2)  #: the same search on the CPU, and how often it is timed
 STARTS = ((8.0,), (4.0, 8.0, 12.0, 16.0))  #: deviations by which copies are dealt
 
 
@@ -44,8 +48,16 @@ def traffic(seed: int, layers: int) -> np.ndarray:
 
 
 def digest(counts: np.ndarray) -> str:
-    """Fingerprint by which both machines know that they have the same traffic."""
+    """Fingerprint by which a record knows its traffic."""
     return hashlib.sha256(np.ascontiguousarray(counts, "<i4").tobytes()).hexdigest()
+
+
+def save_traffic(path: Path, layers: int, seeds: list[int]) -> None:
+    """Store the traffic: another numpy may draw other numbers from the same seed."""
+    drawn: dict[str, Any] = {
+        f"seed{seed}": traffic(seed, layers).astype(np.uint16) for seed in seeds
+    }
+    np.savez_compressed(path.with_suffix(".npz"), **drawn)
 
 
 def mean_us(counts: np.ndarray, rows: np.ndarray, speeds: str, seed: int) -> float:
@@ -60,10 +72,16 @@ def mean_us(counts: np.ndarray, rows: np.ndarray, speeds: str, seed: int) -> flo
 
 
 def prepare(path: Path, layers: int, seeds: list[int]) -> None:
-    """Store placements' quality and times of `search` on the CPU."""
+    """Store placements' quality and processor times of `search`, one thread."""
     import gemopt
     from gemopt.traffic import synthetic_instance
+    from solvers.search.presets import PRESETS
 
+    # What the GPU does: descent on the given steps to its end, no annealing.
+    PRESETS[ALIKE[0]] = replace(
+        PRESETS["best"], z=(4.0, 8.0), tries=4, rounds=0, proposals=0, anneal_work=0.0,
+        entries=0,
+    )  # fmt: skip
     record: dict[str, Any] = {}
     if path.exists():  # what the GPU did stays while the traffic is the same
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -74,12 +92,13 @@ def prepare(path: Path, layers: int, seeds: list[int]) -> None:
                 EXPERTS, GPUS, SLOTS, steps=2 * STEPS, layers=layers, seed=seed,
                 speeds="equal" if speeds == "equal" else "unequal",
             ).split()  # fmt: skip
-            for preset, repeats in (("fast", 5), ("default", 3), ("best", 1)):
-                params, seconds = {"preset": preset}, []
+            for preset, repeats in (("fast", 5), ("default", 3), ("best", 1), ALIKE):
+                params: dict[str, object] = {"preset": preset}
+                seconds = []
                 for _ in range(repeats + 1):  # the first one warms up
-                    start = time.perf_counter()
+                    start = time.process_time()
                     result = gemopt.solve(seen, "search", params=params, trace=False)
-                    seconds.append(time.perf_counter() - start)
+                    seconds.append(time.process_time() - start)
                 assert result.placement is not None
                 rows = result.placement.phy2log
                 row = {
@@ -90,6 +109,7 @@ def prepare(path: Path, layers: int, seeds: list[int]) -> None:
                 }  # fmt: skip
                 record["cpu"].append(row)
         record[f"digest {seed}"] = digest(traffic(seed, layers))
+    save_traffic(path, layers, seeds)
     path.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
@@ -120,7 +140,8 @@ def measure(path: Path, device: str, repeats: int) -> None:
         "refined": lambda batch: (batch.quadratic(), batch.refine()),
     }
     for seed in record["seeds"]:
-        counts = traffic(seed, record["layers"])
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+            counts = file[f"seed{seed}"].astype(np.int32)
         if digest(counts) != record[f"digest {seed}"]:
             raise SystemExit(f"seed {seed}: the traffic differs from that of {path}")
         seen, unseen = np.ascontiguousarray(counts[:STEPS]), counts[STEPS:]

@@ -73,7 +73,7 @@ class Preset:
 
     def proposals_a_round(self, slots: int, steps: int) -> int:
         """Proposals of a round of annealing of one layer; 0 for no annealing."""
-        scaled = int(self.anneal_work / (slots * (steps + 16)))
+        scaled = int(self.anneal_work / (slots * (max(steps, 4 * slots) + 16)))
         wanted = max(self.proposals, scaled if slots <= self.anneal_slots else 0)
         return min(wanted, MOST_REPEATS * slots**2)
 
