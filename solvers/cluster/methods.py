@@ -25,6 +25,7 @@ def spectral(affinity: Floats, clusters: int, seed: int) -> Ints:
     Ng, Jordan and Weiss, On spectral clustering, 2001.
     """
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     degree = np.maximum(affinity.sum(axis=1), 1e-12)
     scale = 1.0 / np.sqrt(degree)
@@ -32,7 +33,9 @@ def spectral(affinity: Floats, clusters: int, seed: int) -> Ints:
     embedded = vectors[:, -clusters:]
     length = np.linalg.norm(embedded, axis=1, keepdims=True)
     embedded = embedded / np.maximum(length, 1e-12)
-    means = KMeans(clusters, n_init=10, random_state=seed).fit(embedded)
+    # Few points: threads of OpenMP would only wait for each other on a busy machine.
+    with threadpool_limits(1, user_api="openmp"):
+        means = KMeans(clusters, n_init=10, random_state=seed).fit(embedded)
     return np.asarray(means.labels_, dtype=np.int64)
 
 
