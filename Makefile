@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= real-b512-g4-s68-tiles
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-gpu lint format clean
 
 demo: .venv/run
 	$(BIN)/gemopt compare $(DEMO) --solvers linear,eplb,lpt,gem,search --unseen 0.5
@@ -13,6 +13,9 @@ test: lint
 
 test-slow: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+test-gpu: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m gpu tests/gpu_bench
 
 lint: .venv/dev
 	$(BIN)/ruff check .

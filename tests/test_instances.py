@@ -10,7 +10,7 @@ import pytest
 
 import gemopt
 from gemopt.io.best_known import read_best_known
-from gemopt.io.catalog import read_catalog
+from gemopt.io.catalog import SOURCES, read_catalog
 from gemopt.io.instance_file import read
 from gemopt.io.placement_file import load_placement, read_placement
 from gemopt.latency import LatencyModel, TileActive
@@ -23,7 +23,10 @@ CATALOG = {entry.name: entry for entry in read_catalog(ROOT).instances}
 BEST = read_best_known(ROOT)
 #: Those whose placements brute force can count in a second or two.
 COUNTABLE = ("tiny-affine-e4-g2", "tiny-affine-e6-g2-unequal", "tiny-step-e8-g2")
-REBUILT = ("tiny-regimes-e12-g4", "real-b512-g8-s72-tiles", "paper-llama-4-scout-low")
+REBUILT = (
+    "tiny-regimes-e12-g4", "real-b512-g8-s72-tiles", "paper-llama-4-scout-low",
+    "profiled-qwen3-30b-a3b-b1984-s68",
+)  # fmt: skip
 
 
 def _models(family: str) -> set[type[LatencyModel]]:
@@ -39,7 +42,7 @@ def test_catalogue_lists_every_instance_and_best_known_too():
     """All files are in the catalogue, and every instance has a best known entry."""
     files = {path.stem for path in ROOT.glob("*/*.json")}
     placements = {n for n in files if n.endswith(".placement")}
-    sources = {path.stem for path in ROOT.glob("measured/*.json")}
+    sources = {p.stem for source in SOURCES for p in ROOT.glob(f"{source}/*.json")}
     assert files - placements - sources == set(CATALOG)
     assert set(BEST) == set(CATALOG)
     assert {n.removesuffix(".placement") for n in placements} == {
@@ -186,7 +189,12 @@ def test_paper_family_has_five_models_at_three_levels():
     assert 1.02 < gaps[0] < 1.04 and 1.12 < gaps[1] < 1.15 and 1.25 < gaps[2] < 1.28
 
 
-def test_folder_stays_small():
-    """All of it together is below 15 MB."""
-    size = sum(path.stat().st_size for path in ROOT.rglob("*") if path.is_file())
-    assert size < 15e6
+@pytest.mark.parametrize(("profiles", "limit"), [(False, 15e6), (True, 6e6)])
+def test_folder_stays_small(profiles, limit):
+    """Instances together are below 15 MB, the raw points of profiles below 6 MB."""
+    sizes = [
+        path.stat().st_size
+        for path in ROOT.rglob("*")
+        if path.is_file() and (path.parent.name == "profiles") == profiles
+    ]
+    assert sum(sizes) < limit

@@ -18,7 +18,7 @@ from gemopt.model import Instance
 FORMAT = "gemopt-catalog"
 VERSION = 1
 VARIABLE = "GEMOPT_INSTANCES"
-SOURCES = "measured"  #: folder of what instances are made from, no instances
+SOURCES = ("measured", "profiles")  #: folders that hold what instances are made of
 
 
 class CatalogEntry(Document):
@@ -70,9 +70,9 @@ def write_catalog(root: Path) -> Catalog:
     """
     entries: dict[str, CatalogEntry] = {}
     for path in sorted(root.glob("*/*.json")):
-        if path.name.endswith((".placement.json", ".profile.json")):
+        if path.name.endswith(".placement.json"):
             continue
-        if path.parent.name == SOURCES:
+        if path.parent.name in SOURCES:
             continue
         instance = read(path)
         if instance.name in entries:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from gemopt.model import Instance
-from recipes import paper, real, tiny
+from recipes import paper, profiled, real, tiny
 
 #: Recipe of each instance by family and name.
 RECIPES: dict[str, dict[str, Callable[[], Instance]]] = {
     "paper": paper.recipes(),
+    "profiled": profiled.recipes(),
     "real": real.recipes(),
     "tiny": tiny.recipes(),
 }
