@@ -14,7 +14,13 @@ from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import Floats, minorant
 from gemopt.bounds.program import Program, program
-from gemopt.bounds.sets import MOST_SETS, SetCertificate, count_sets, set_program
+from gemopt.bounds.sets import (
+    MOST_WORK,
+    SECONDS_EACH,
+    SetCertificate,
+    enumeration,
+    set_program,
+)
 from gemopt.bounds.water_filling import water_filling
 from gemopt.model import Instance, Placement
 
@@ -173,7 +179,8 @@ def _co_location(
         np.add.at(shares, (row, instance.slot2gpu), 1 / copies[row])
     least = minorant(instance, layer)
     p = program(least, bound, working, instance.weights)
-    sets = not p.replicas and count_sets(least) <= MOST_SETS
+    work = enumeration(least)
+    sets = not p.replicas and work <= MOST_WORK and work * SECONDS_EACH < 0.3 * seconds
     solved = solve(
         p,
         p.matrix(shares),

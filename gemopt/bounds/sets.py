@@ -10,8 +10,10 @@ import numpy as np
 from gemopt.bounds.minorant import Floats, Ints, Minorant
 from gemopt.bounds.program import lines
 
-#: Most sets of experts, over all kinds of GPUs, that the certificate enumerates.
-MOST_SETS = 2_000_000
+#: Most sets of experts times steps, over all kinds of GPUs, that are enumerated.
+MOST_WORK = 500_000_000
+#: Seconds that one takes at most, without pruning.
+SECONDS_EACH = 1e-9
 KEPT = 1500  #: sets that `cheapest` returns, at most twice as many
 _ROUNDING = 1e-12  #: relative, of sums over steps
 
@@ -70,10 +72,11 @@ class SetCertificate:
     prices: Floats
 
 
-def count_sets(least: Minorant) -> int:
-    """Sets of experts that GPUs can hold, over all kinds."""
-    experts = least.cost.shape[1]
-    return sum(math.comb(experts, int(slots)) for slots in least.kinds.slots)
+def enumeration(least: Minorant) -> int:
+    """Sets of experts that GPUs can hold, over all kinds, times steps."""
+    steps, experts = least.cost.shape
+    slots = least.kinds.slots.tolist()
+    return steps * sum(math.comb(experts, size) for size in slots)
 
 
 def set_program(

@@ -12,10 +12,10 @@ from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.lower_bound import Bound, layer_program
 from gemopt.bounds.minorant import Floats, minorant
 from gemopt.bounds.sets import (
-    MOST_SETS,
+    MOST_WORK,
     SetCertificate,
     certified_sets,
-    count_sets,
+    enumeration,
     set_program,
 )
 from gemopt.bounds.water_filling import water_filling
@@ -112,11 +112,11 @@ def _set_value(
     arrays: dict[str, Floats],
 ) -> float:
     least = minorant(instance, layer)
-    if instance.num_slots > instance.num_experts or count_sets(least) > MOST_SETS:
+    if instance.num_slots > instance.num_experts or enumeration(least) > MOST_WORK:
         raise FileError(
             path,
             f"array {layer}.rows proves nothing: it needs an instance without replicas "
-            f"and at most {MOST_SETS} sets of experts that a GPU can hold",
+            f"and at most {MOST_WORK} sets of experts that a GPU can hold times steps",
         )
     p = set_program(least, bound, working, instance.weights)
     experts = instance.num_experts

@@ -10,7 +10,7 @@ from gemopt import Instance, Placement, evaluate
 from gemopt.bounds import Bound, lower_bound
 from gemopt.bounds.certificate import Certificate
 from gemopt.bounds.minorant import minorant
-from gemopt.bounds.sets import MOST_SETS, SetCertificate, count_sets
+from gemopt.bounds.sets import MOST_WORK, SetCertificate, enumeration
 from gemopt.bounds.stored import save_bound, verified_bound
 from gemopt.io.errors import FileError
 from gemopt.latency import TokenCurve, affine
@@ -90,11 +90,11 @@ def test_both_kinds_of_certificates_are_stored(
 def test_sets_are_refused_where_there_are_too_many(tmp_path: Path) -> None:
     """Verifying must not take for ever: the message names the array and the limit."""
     instance, bound = _one_layer(48, start=False)
-    assert count_sets(minorant(instance, 0)) > MOST_SETS
+    assert enumeration(minorant(instance, 0)) > MOST_WORK
     false = SetCertificate(np.zeros((52, 32)), np.zeros(48))
     path = tmp_path / "b.safetensors"
     save_bound(path, instance, replace(bound, certificates=(false,)))
-    with pytest.raises(FileError, match=rf"0\.rows .* {MOST_SETS}"):
+    with pytest.raises(FileError, match=rf"0\.rows .* {MOST_WORK}"):
         verified_bound(path, instance)
 
 
