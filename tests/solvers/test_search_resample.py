@@ -166,7 +166,8 @@ def test_answers_with_regimes_and_threads() -> None:
 
 def test_what_resampling_is_for() -> None:
     """It gives up some of the given steps' objective, and gains on the next ones."""
-    given, later = [], []
+    given: list[float] = []
+    later: list[float] = []
     for seed in range(4):
         whole = synthetic_instance(256, 64, steps=512, layers=2, seed=seed)
         seen, unseen = whole.split()
