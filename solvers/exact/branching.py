@@ -257,10 +257,7 @@ class _Table:
         best = np.full(len(levels.gpu), -1, dtype=np.int64)
         descend(
             child,
-            levels.size,
-            self.first_row,
-            levels.same,
-            levels.alike,
+            np.stack([levels.size, self.first_row, levels.same, levels.alike], axis=1),
             self.latency,
             search._sets.of_mask,
             self.set_key,

@@ -209,13 +209,28 @@ def root_bounds(
         out[i] = _total(floor, time, least[states[i]], part)
 
 
+@inlined
+def _next(fresh: bool, chosen: np.ndarray, size: int, n: int, fixed: bool) -> bool:
+    """Go to the first combination, or from one to the next; tell whether it exists."""
+    if fresh:
+        for j in range(size):
+            chosen[j] = j
+        return n >= size
+    return _advance(chosen, size, n, 1 if fixed else 0)
+
+
+@inlined
+def _larger(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    for t in range(out.shape[0]):
+        x, y = a[t], b[t]
+        out[t] = x if x > y else y
+
+
 @kernel
 def descend(
     root: int,  # set of the first GPU
-    sizes: np.ndarray,  # [levels] slots
-    first_row: np.ndarray,  # [levels] set s on level l is row ``first_row[l] + s``
-    same: np.ndarray,  # [levels] bool, the level before is of the same kind
-    alike: np.ndarray,  # [levels] bool, all levels from here on are of one kind
+    level: np.ndarray,  # [levels, 4] slots; set s is row ``level[l, 1] + s``; whether
+    # the level before, and whether all levels from here on, are of the same kind
     latency: np.ndarray,  # [rows, steps] us
     set_of_mask: np.ndarray,  # [2**experts] int32
     set_key: np.ndarray,  # [sets] int64
@@ -228,53 +243,40 @@ def descend(
     limit: np.ndarray,  # [1] us, totals from here on are of no use; lowered
     best: np.ndarray,  # [levels] sets of the best placement, written
     halt: np.ndarray,  # [1] non-zero asks to end
-) -> int:
-    """Search below one set of the first GPU; return the number of nodes.
+) -> None:
+    """Search below one set of the first GPU.
 
     Depth first, GPU after GPU; sets of like GPUs must rise. A node is left when the
     slowest of the filled GPUs and the least time of the others add up to the limit.
     """
-    levels, steps = sizes.shape[0], least.shape[1]
-    left = np.empty((levels, digits.shape[1]), dtype=np.int64)
+    levels, experts = level.shape[0], digits.shape[1]
+    left = np.empty((levels, experts), dtype=np.int64)
+    chosen = np.empty((levels, experts), dtype=np.int64)
     count = np.empty(levels, dtype=np.int64)
-    chosen = np.empty((levels, digits.shape[1]), dtype=np.int64)
     taken = np.empty(levels, dtype=np.int64)
-    state = np.empty(levels, dtype=np.int64)
-    z = np.empty((levels + 1, steps))
-    part = np.empty(steps // 4)
+    state = np.ones(levels, dtype=np.int64)  # state 1 has nothing placed
+    z = np.empty((levels + 1, floor.shape[0]))
+    part = np.empty(floor.shape[0] // 4)
     z[0] = floor
-    state[0] = 1  # the state with nothing placed
-    nodes, depth, fresh = 0, 0, True
-    while depth >= 0:
-        nodes += 1
-        if nodes % 1024 == 0 and halt[0] != 0:
-            return nodes
-        size = sizes[depth]
-        more = fresh
-        if depth == 0:
-            own = root
-        else:
+    depth, fresh = 0, True
+    while depth >= 0 and halt[0] == 0:
+        size, own, more = level[depth, 0], root, fresh
+        if depth > 0:
             if fresh:
                 count[depth] = _left(digits[state[depth]], left[depth])
-                for j in range(size):
-                    chosen[depth, j] = j
-                more = count[depth] >= size
-            else:
-                more = _advance(
-                    chosen[depth], size, count[depth], 1 if alike[depth] else 0
-                )
+            more = _next(fresh, chosen[depth], size, count[depth], level[depth, 3] > 0)
             own = set_of_mask[_mask(chosen[depth], left[depth], size)] if more else 0
         fresh = False
         if not more:
             depth -= 1
             continue
-        if same[depth] and own < taken[depth - 1]:
+        if level[depth, 2] > 0 and own < taken[depth - 1]:
             continue
         child = where[key[state[depth]] - set_key[own]]
         if child < 0:
             continue
-        time, before, below = latency[first_row[depth] + own], z[depth], z[depth + 1]
-        total = _total(before, time, least[child], part)
+        time = latency[level[depth, 1] + own]
+        total = _total(z[depth], time, least[child], part)
         if total >= limit[0]:
             continue
         taken[depth] = own
@@ -282,10 +284,6 @@ def descend(
             limit[0] = total * (1.0 - tolerance)
             best[:] = taken
             continue
-        for t in range(steps):
-            a, b = time[t], before[t]
-            below[t] = a if a > b else b
-        depth += 1
+        _larger(time, z[depth], z[depth + 1])
+        depth, fresh = depth + 1, True
         state[depth] = child
-        fresh = True
-    return nodes
