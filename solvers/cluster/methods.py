@@ -25,7 +25,7 @@ def spectral(affinity: Floats, clusters: int, seed: int) -> Ints:
     Ng, Jordan and Weiss, On spectral clustering, 2001.
     """
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     degree = np.maximum(affinity.sum(axis=1), 1e-12)
     scale = 1.0 / np.sqrt(degree)
