@@ -61,9 +61,7 @@ def test_a_copy_of_a_hot_expert_is_worth_one_move() -> None:
     """Where one expert is all that matters, the one move allowed copies it."""
     counts = np.ones((8, 1, 8), dtype=np.int64)
     counts[:, 0, 6] = 100
-    instance = Instance.from_arrays(
-        counts, [affine(1.0, 1.0)] * 4, slots=[3, 3, 3, 3]
-    )
+    instance = Instance.from_arrays(counts, [affine(1.0, 1.0)] * 4, slots=[3, 3, 3, 3])
     start = Placement(np.array([[0, 1, 2, 3, 4, 5, 0, 6, 7, 1, 2, 3]]), instance.slots)
     result = gemopt.solve(instance, "search", start=start, params={"max_moves": 1})
     assert result.placement is not None
