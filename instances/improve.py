@@ -19,6 +19,8 @@ from gemopt.result import PROOF_TOLERANCE, Result
 from gemopt.solver import Solver
 
 ROOT = Path(__file__).parent
+#: Options by which a solver minimises the steps given, not those to come.
+AIMS = {"search": {"resample": False}}
 
 
 def improve(
@@ -36,6 +38,7 @@ def improve(
             seed=seed,
             start=start,
             jobs=jobs,
+            params=AIMS.get(solver, {}) if isinstance(solver, str) else {},
         )
     except ValueError as error:
         return f"{name}: {error}"
