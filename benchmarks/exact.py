@@ -263,7 +263,9 @@ def heuristics(args: argparse.Namespace, runs: Runs) -> None:
                 solver: str = solver,
                 preset: str | None = preset,
             ) -> Record:
-                params = None if preset is None else {"preset": preset}
+                params: dict[str, object] = {}
+                if preset is not None:  # the cost of these steps is what is compared
+                    params = {"preset": preset, "resample": False}
                 try:
                     return outcome(gemopt.solve(instance, solver, params=params))
                 except ValueError as error:  # EPLB knows equal slots only

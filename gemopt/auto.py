@@ -10,21 +10,22 @@ if TYPE_CHECKING:
     from gemopt.model import Instance
 
 SEARCH, EXACT = "search", "exact"
-EXACT_SECONDS = 10.0  #: shorter limits are for search
+EXACT_SECONDS = 10.0  #: limits from here on are long enough to wait for a proof
+INSTANT_SECONDS = 0.02  #: a proof this quick is awaited whatever the limit
 EXACT_EXPERTS = 24  #: beyond, no proof is expected in a time limit that people use
 
 
 def choose(instance: Instance, time_limit: float | None) -> str:
     """Name the solver for `instance`.
 
-    The exact one where it is installed, the caller gave it time enough (a limit of
-    iterations alone promises the same answer on every machine, which a proof under a
-    clock cannot), and it expects to end with a proof.
+    The exact one where it is installed and expects to end with a proof: in the time
+    given, or at once. (Between, a limit of iterations alone promises the same answer
+    on every machine, which a proof under a clock cannot.)
     """
-    if time_limit is None or time_limit < EXACT_SECONDS:
-        return SEARCH
+    patient = time_limit is not None and time_limit >= EXACT_SECONDS
+    seconds = time_limit if patient else INSTANT_SECONDS
     entry = registry.entries().get(EXACT)
     if entry is None or not entry.installed or instance.num_experts > EXACT_EXPERTS:
         return SEARCH
     exact: Any = entry.load()
-    return EXACT if exact.expects_proof(instance, time_limit) else SEARCH
+    return EXACT if exact.expects_proof(instance, seconds) else SEARCH

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -75,7 +77,8 @@ def run_highs(
     scale = scaling_of(model)
     whole = scale.whole
     shrink = 1.0 if whole else model.instance.num_steps / TOTAL
-    highs = highspy.Highs()
+    with _stdout_to_stderr():  # the first one of a process prints a banner
+        highs = highspy.Highs()
     for option, value in {
         "output_flag": False,
         # Starts a HiGHS of its own that prints a banner; the hint serves better.
@@ -109,6 +112,18 @@ def run_highs(
     values = np.array(highs.getSolution().col_value)
     held = np.rint(values[model.held]).astype(np.int64)
     return Answer(bound, row_of(held, model.instance.num_gpus))
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send what C code prints to stderr, as stdout may be a JSON document."""
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _lp(model: Model, scale: Scaling, shrink: float, whole: bool) -> Any:

@@ -201,6 +201,7 @@ class Moetuner:
 
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
+        solver.parameters.catch_sigint_signal = False  # Ctrl-C is ours
         solver.parameters.random_seed = seed % 2**31
         solver.parameters.max_deterministic_time = self.params.work
         status = yield from solving(solver, cp)

@@ -34,9 +34,12 @@ def test_a_proof_within_the_limit_is_for_exact(instance: Instance, solver: str) 
 
 
 @pytest.mark.parametrize("limit", [None, 1.0])
-def test_no_time_for_a_proof_is_for_search(limit: float | None) -> None:
-    """Without a clock the answer must be the same everywhere."""
-    assert choose(_instance(8, 4), limit) == "search"
+def test_without_time_only_what_is_proven_at_once_is_for_exact(
+    limit: float | None,
+) -> None:
+    """Without a clock the answer must be the same everywhere, and come soon."""
+    assert choose(_instance(8, 4), limit) == "exact"
+    assert choose(_instance(16, 4), limit) == "search"
 
 
 def test_auto_proves() -> None:
