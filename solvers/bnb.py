@@ -13,6 +13,8 @@ from solvers.exact.layers import Answer, Problem, solve_layers
 from solvers.exact.sets import too_large
 from solvers.exact.watch import Deadline, watched
 
+TINY = 12  #: experts up to which one thread proves a layer at once
+
 
 class Bnb:
     """Minimise exactly whatever the latency family; see `solvers.exact.branching`.
@@ -69,5 +71,7 @@ def run_bnb(
     def halt() -> None:
         search.halt[0] = 1
 
-    watched(lambda: search.run(jobs), Deadline(stop, seconds), halt)
+    # Which of equal placements threads find first is chance: small layers need none.
+    threads = 1 if problem.instance.num_experts <= TINY else jobs
+    watched(lambda: search.run(threads), Deadline(stop, seconds), halt)
     return Answer(search.bound, search.row)

@@ -26,7 +26,6 @@ from solvers.exact.model import MAX_TERMS, Model, estimated_terms
 from solvers.exact.tangents import add_tangents, is_smooth
 
 _HINT_SECONDS = 5.0
-_TINY = 12  #: experts up to which a good hint takes longer than the proof
 _FIRST_SLICE = 2.0  #: seconds of the first round over several layers
 
 
@@ -150,10 +149,7 @@ def hint_for(
     from gemopt.front_door import solve
 
     # What is proven is the cost of the steps given, not of those to come.
-    aim = {"resample": False, "preset": "default"}
-    if instance.num_experts <= _TINY:
-        aim["preset"] = "fast"
-    for name, params in (("search", aim), ("lpt", {}), ("linear", {})):
+    for name, params in (("search", {"resample": False}), ("lpt", {}), ("linear", {})):
         if name in registry.entries():
             limits = stop | MaxRuntime(_HINT_SECONDS)
             run = solve(
