@@ -11,8 +11,8 @@ import numpy as np
 
 from gemopt.bounds.certificate import Certificate
 from gemopt.bounds.communication import communication_bound
-from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import Floats, minorant
+from gemopt.bounds.one_step import raised_steps
 from gemopt.bounds.program import Program, program
 from gemopt.bounds.sets import (
     MOST_WORK,
@@ -42,8 +42,8 @@ class Bound:
     per_layer
         Bound of each layer, us ``[layers]``.
     kind
-        Which bound won in each layer: "water filling", "counting", "co-location" or
-        "sets".
+        Which bound won in each layer: "water filling", "assignment", "counting",
+        "co-location" or "sets".
     certificates
         For the last two, the dual point that proves it; None otherwise.
     working
@@ -74,7 +74,8 @@ def lower_bound(
         The problem. Communication is bounded apart, see
         `gemopt.bounds.communication`, and joined with the bound on compute.
     effort
-        ``"none"`` (water-filling), ``"quick"`` (and counting heavy experts, without
+        ``"none"`` (water-filling), ``"quick"`` (and assigning experts where latency
+        depends on tiles or active experts, and counting heavy ones, the latter without
         replicas), ``"strong"`` (and the co-location bound, raised by sets of experts
         where these can be enumerated, 10 s a layer), or the seconds that these two may
         take in each layer.
@@ -104,10 +105,8 @@ def lower_bound(
     for layer in range(layers):
         bound = one_step[layer]
         kind, dual = "water filling", None
-        if effort != "none" and instance.num_slots == instance.num_experts:
-            raised = count_heavy(minorant(instance, layer), bound)
-            if raised @ instance.weights > bound @ instance.weights:
-                bound, kind = raised, "counting"
+        if effort != "none":
+            bound, kind = raised_steps(instance, layer, bound)
         value = communication.with_steps(layer, bound)
         share = seconds
         if time_limit is not None:

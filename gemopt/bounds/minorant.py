@@ -109,43 +109,34 @@ def minorant(instance: Instance, layer: int) -> Minorant:
     at least its share of the expert's cost, since ``r * ceil(n / (r tile))`` is at
     least ``ceil(n / tile)``. A larger-of-two-lines gives the line that is higher at an
     even split, a smooth maximum its tangent plane there. GPUs whose costs are not
-    proportional get the smallest ratio. Steps with a token curve on any GPU count
-    tokens on all of them.
+    proportional share a mean cost; what differs goes into their bases. Steps with a
+    token curve on any GPU count tokens on all of them.
     """
     kinds = Kinds.of(instance)
     tables = compile_tables(kinds.models)
     loads = instance.loads[layer].T.astype(np.float64)
-    tokens = instance.step_tokens[layer].astype(np.float64)
-    rows = np.array(
-        [
-            [
-                _row(tables.max_step_tokens, int(a), int(b), total)
-                for total in tokens.tolist()
-            ]
-            for a, b in zip(tables.gpu_row[:-1], tables.gpu_row[1:], strict=True)
-        ],
-        dtype=np.int64,
-    )
+    rows = rows_of_steps(tables, instance.step_tokens[layer])
     lined = (tables.kind[rows] != CURVE).all(axis=0)
     cost = loads.copy()
     base = np.zeros(rows.shape)
     per_cost = np.zeros(rows.shape)
-    lost = np.zeros(len(tokens))
+    lost = np.zeros(len(loads))
+    copies = min(instance.num_gpus, instance.num_slots - instance.num_experts + 1)
     for t in np.flatnonzero(lined):
         own = [
-            _expert_costs(tables, int(rows[k, t]), loads[t], instance.num_gpus)
-            for k in range(len(rows))
+            _expert_costs(tables, int(rows[k, t]), loads[t], instance, int(slots))
+            for k, slots in enumerate(kinds.slots)
         ]
-        reference = own[0][1]
-        used = reference > 0
-        ratio = [float((c[used] / reference[used]).min(initial=1.0)) for _, c in own]
-        if not used.any() or min(ratio) <= 0:
+        costs = np.array([c for _, c in own])
+        if costs.sum(axis=1).min() <= 0:
             lined[t] = False
             continue
-        cost[t], per_cost[:, t] = reference, ratio
-        base[:, t] = [b for b, _ in own]
-        lost[t] = np.max(reference[used] / loads[t, used])
-    replicas = instance.num_slots > instance.num_experts
+        cost[t], per_cost[:, t], spread = _in_common(costs, kinds, copies)
+        base[:, t] = spread + np.array([b for b, _ in own])
+        used = loads[t] > 0
+        a_token = (costs[:, used] / loads[t, used]).max(axis=1)
+        lost[t] = np.max(a_token / per_cost[:, t])
+    replicas = copies > 1
     share = float(instance.slots.max()) / SHARE_UNIT if replicas else 0.0
     return Minorant(
         kinds=kinds,
@@ -160,16 +151,25 @@ def minorant(instance: Instance, layer: int) -> Minorant:
     )
 
 
-def _row(limits: Floats, first: int, end: int, tokens: float) -> int:
-    inside = limits[first:end]
-    return first + min(int(np.searchsorted(inside, tokens)), end - first - 1)
+def rows_of_steps(tables: LatencyTables, step_tokens: Ints) -> Ints:
+    """Row of every kind's tables that rules each step, int64 ``[kinds, steps]``."""
+    rows = []
+    for first, end in zip(tables.gpu_row[:-1], tables.gpu_row[1:], strict=True):
+        at = np.searchsorted(tables.max_step_tokens[first:end], step_tokens)
+        rows.append(np.minimum(first + at, end - 1))
+    return np.array(rows, dtype=np.int64)
 
 
 def _expert_costs(
-    tables: LatencyTables, row: int, loads: Floats, gpus: int
+    tables: LatencyTables, row: int, loads: Floats, instance: Instance, slots: int
 ) -> tuple[float, Floats]:
-    """Base and cost of every expert, in us, of the line that stands for a row."""
-    tile = tables.tile[row]
+    """Base and cost of every expert, in us, of the line that stands for a row.
+
+    With replicas each copy of an active expert is active, while only a share of an
+    expert's cost counts for it: where few experts are idle, the active ones that must
+    fill a GPU's slots are put into the base.
+    """
+    tile, gpus = tables.tile[row], instance.num_gpus
     features = np.stack([loads > 0, np.ceil(loads / tile), loads])
     lines = tables.lines[row]
     even = lines[:, 0] + lines[:, 1:] @ features.sum(axis=1) / gpus
@@ -183,4 +183,37 @@ def _expert_costs(
     else:
         mix[int(np.argmax(even))] = 1.0
     line = mix @ lines
+    active = features[0].sum()
+    at_least = max(0.0, slots - (len(loads) - active))
+    if instance.num_slots > instance.num_experts and at_least * gpus > active:
+        line[0] += at_least * line[1]
+        line[1] = 0.0
     return float(line[0]), np.asarray(line[1:] @ features)
+
+
+def _in_common(
+    costs: Floats, kinds: Kinds, copies: int
+) -> tuple[Floats, Floats, Floats]:
+    """One cost of each expert ``[E]``, its rate on each kind, and what bases gain.
+
+    What is left of ``costs[k]`` after the common part, of either sign, adds up over the
+    experts that fill a GPU's slots: at least the sum of as many of the smallest, each
+    halved and so on where it is positive and its expert may have more copies.
+    """
+    mean = costs.mean(axis=1)
+    common = (costs / mean[:, None]).mean(axis=0) * mean[0]
+    used = common > 0
+    rates, spread = np.zeros(len(costs)), np.zeros(len(costs))
+    for k, cost in enumerate(costs):
+        ratio = cost[used] / common[used]
+        middle = float((cost @ common) / (common @ common))
+        slots = int(kinds.slots[k])
+        load = common.sum() * slots / (kinds.members @ kinds.slots)
+        best = -np.inf
+        for rate in {float(ratio.min()), middle, float(mean[k] / common.mean())}:
+            left = cost - rate * common
+            left = np.sort(np.where(left > 0, left / copies, left))[:slots].sum()
+            if rate > 0 and rate * load + left > best:
+                best = rate * load + left
+                rates[k], spread[k] = rate, left
+    return common, rates, spread

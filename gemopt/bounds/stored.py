@@ -8,9 +8,9 @@ import numpy as np
 
 from gemopt.bounds.certificate import Certificate, certified
 from gemopt.bounds.communication import communication_bound
-from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.lower_bound import Bound, layer_program
 from gemopt.bounds.minorant import Floats, minorant
+from gemopt.bounds.one_step import raised_steps
 from gemopt.bounds.sets import (
     MOST_WORK,
     SetCertificate,
@@ -73,9 +73,7 @@ def verified_bound(path: str | Path, instance: Instance) -> float:
     one_step = water_filling(instance)
     total = 0.0
     for layer in range(instance.num_layers):
-        bound = one_step[layer]
-        if instance.num_slots == instance.num_experts:
-            bound = count_heavy(minorant(instance, layer), bound)
+        bound, _ = raised_steps(instance, layer, one_step[layer])
         value = communication.with_steps(layer, bound)
         if f"{layer}.working" in arrays:
             summed = _layer_value(path, instance, layer, bound, arrays)

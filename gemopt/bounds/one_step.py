@@ -1,0 +1,26 @@
+"""The best bound of each step alone."""
+
+from gemopt.bounds.assignment import assignment
+from gemopt.bounds.counting import count_heavy
+from gemopt.bounds.minorant import Floats, minorant
+from gemopt.model import Instance
+
+
+def raised_steps(instance: Instance, layer: int, flow: Floats) -> tuple[Floats, str]:
+    """Raise the water-filling bound of each step of a layer, us ``[steps]``.
+
+    Returns
+    -------
+    tuple
+        The bounds and what raised their sum last: "water filling", "assignment" or
+        "counting".
+    """
+    bound, kind = flow, "water filling"
+    raised = assignment(instance, layer, bound)
+    if raised @ instance.weights > bound @ instance.weights:
+        bound, kind = raised, "assignment"
+    if instance.num_slots == instance.num_experts:
+        raised = count_heavy(minorant(instance, layer), bound)
+        if raised @ instance.weights > bound @ instance.weights:
+            bound, kind = raised, "counting"
+    return bound, kind
