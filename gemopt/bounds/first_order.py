@@ -2,9 +2,9 @@
 
 Three copies of M carry one constraint each: P is positive semidefinite, Q keeps the
 limits of single entries, Y = M F' the steps. M itself keeps the equations; its update
-is exact in the eigenbasis of F'F, so one iteration costs one eigen-decomposition and a
-few matrix products. Multipliers of P and Y are dual feasible at every iteration, which
-is why the certificate is close from early on.
+is exact in the eigenbasis of F'F, so one iteration costs one eigen-decomposition, or
+an update of the one before, and a few matrix products. Multipliers of P and Y are dual
+feasible at every iteration, which is why the certificate is close from early on.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 
 from gemopt.bounds.certificate import Certificate, certified
 from gemopt.bounds.minorant import Floats
+from gemopt.bounds.negative_part import NegativePart
+from gemopt.bounds.pairs import Both, in_pairs, in_turn
 from gemopt.bounds.program import ANCHOR, Program
 
 _RHO = 10.0  #: step of the entries and of the semidefinite copy
 _RHO_ROWS = 0.03  #: step of the rows
-_RELAX = 1.8  #: over-relaxation
+_RELAX = 1.9  #: over-relaxation
 _CHECK_GROWTH = 1.2  #: certify every 1.2 times as many iterations
 
 
@@ -58,8 +60,22 @@ def solve(
     stop
         Polled at every iteration.
     """
+    with in_pairs(p.size) as both:
+        return _raised(p, start, both, seconds, iterations, target, stop)
+
+
+def _raised(
+    p: Program,
+    start: Floats,
+    both: Both,
+    seconds: float,
+    iterations: int,
+    target: float,
+    stop: Callable[[], bool],
+) -> Solved:
+    """`solve` with a way to run two pieces of work."""
     began = time.perf_counter()
-    state = _State(p, start)
+    state = _State(p, start, both)
     best = Solved(p.constant, None, 0)
     due, last, stalled = 8, 0.0, 0
     for iteration in range(1, iterations + 1):
@@ -82,8 +98,9 @@ def solve(
 class _State:
     """Copies of M and their scaled multipliers."""
 
-    def __init__(self, p: Program, start: Floats) -> None:
-        self.p = p
+    def __init__(self, p: Program, start: Floats, both: Both = in_turn) -> None:
+        self.p, self.both = p, both
+        self.negative_part = NegativePart()
         n = p.size
         left, right = p.equal_left, p.equal_right
         # M left is fixed, so moving F along it only shifts every row of a step.
@@ -111,6 +128,7 @@ class _State:
         self.y_box = start @ p.box
         self.u_psd, self.u_entries = np.zeros((n, n)), np.zeros((n, n))
         self.u_y, self.u_box = self._first_weights(), np.zeros(n)
+        self._gather()
 
     def _box_weight(self, gram: Floats, box: Floats) -> float:
         """Weight of the row-sum limits against the steps in the M update."""
@@ -127,33 +145,58 @@ class _State:
         return share / self.p.unit / _RHO_ROWS
 
     def iterate(self) -> None:
-        """One iteration: M, then its three copies."""
-        p, k = self.p, self.k
-        rows = (self.y - self.u_y) * self.mass[:, None]
-        pull = rows.T @ self.rows
-        if p.replicas:
-            pull += self.box_weight * np.outer(self.y_box - self.u_box, p.box)
-        total = self.psd - self.u_psd + self.entries - self.u_entries
-        total = _RHO * total + 0.5 * _RHO_ROWS * (pull + pull.T)
-        inner = self.basis.T @ total @ self.basis / self.divisor
+        """One iteration: M, then its three copies.
+
+        Both steps are cut into the same two halves for any number of threads.
+        """
+        k, n = self.k, self.p.size
+        halves = slice(0, n // 2), slice(n // 2, n)
+        inner, m = np.empty((n, n)), np.empty((n, n))
+        total = _RHO * (self.psd - self.u_psd) + self.pull
+
+        def into_basis(half: slice) -> None:
+            inner[half] = self.basis[:, half].T @ total @ self.basis
+            inner[half] /= self.divisor[half]
+
+        def out_of_basis(half: slice) -> None:
+            m[half] = self.basis[half] @ inner @ self.basis.T
+
+        self.both(lambda: into_basis(halves[0]), lambda: into_basis(halves[1]))
         if k:
             inner[:, :k] = self.fixed
             inner[:k, :] = self.fixed.T
-        self.m = self.basis @ inner @ self.basis.T
-        ahead = _RELAX * self.m
-        moved = ahead + (1 - _RELAX) * self.psd + self.u_psd
-        self.u_psd = negative_part(moved - p.shift)
+        self.both(lambda: out_of_basis(halves[0]), lambda: out_of_basis(halves[1]))
+        self.m = m
+        self.both(self._project_psd, self._project_rest)
+
+    def _project_psd(self) -> None:
+        moved = _RELAX * (self.m - self.psd) + self.psd + self.u_psd
+        self.u_psd = self.negative_part(moved - self.p.shift)
         self.psd = moved - self.u_psd
-        moved = ahead + (1 - _RELAX) * self.entries + self.u_entries
+
+    def _project_rest(self) -> None:
+        """Copies of entries and rows, and what they pull M to next."""
+        p = self.p
+        moved = _RELAX * (self.m - self.entries) + self.entries + self.u_entries
         self.entries = project_entries(p, moved)
         self.u_entries = moved - self.entries
-        moved = _RELAX * (self.rows @ self.m) + (1 - _RELAX) * self.y + self.u_y
+        moved = _RELAX * (self.rows @ self.m - self.y) + self.y + self.u_y
         self.u_y = excess_over(moved - self.kappa, p.unit, 1 / _RHO_ROWS)
         self.y = moved - self.u_y
         if p.replicas:
             moved = _RELAX * (self.m @ p.box) + (1 - _RELAX) * self.y_box + self.u_box
             self.y_box = np.clip(moved, p.low * p.unit, p.high * p.unit)
             self.u_box = moved - self.y_box
+        self._gather()
+
+    def _gather(self) -> None:
+        rows = (self.y - self.u_y) * self.mass[:, None]
+        pull = rows.T @ self.rows
+        if self.p.replicas:
+            box = self.box_weight * (self.y_box - self.u_box)
+            pull += np.outer(box, self.p.box)
+        self.pull = 0.5 * _RHO_ROWS * (pull + pull.T)
+        self.pull += _RHO * (self.entries - self.u_entries)
 
     def dual(self) -> Certificate:
         """The dual point of this iteration, in the program's units."""
@@ -167,13 +210,6 @@ class _State:
         a = rest @ p.equal_left  # what the equations have to cancel
         equal = 2 * a - p.equal_left @ (p.equal_left.T @ a)
         return Certificate(w, equal, box, s)
-
-
-def negative_part(a: Floats) -> Floats:
-    """Sum of the negative eigenvalues' parts of a symmetric matrix."""
-    values, vectors = np.linalg.eigh(a)
-    low = vectors[:, values < 0]
-    return np.asarray((low * values[values < 0]) @ low.T)
 
 
 def project_entries(p: Program, a: Floats) -> Floats:
