@@ -10,22 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.bounds.minorant import Kinds
+from gemopt.bounds.water_filling import water_filling
 from gemopt.evaluation import evaluate
-from gemopt.kernels.sums import rows_into, shares_into
+from gemopt.kernels.sums import rows_into
 from gemopt.latency.tables import compile_tables
 from gemopt.model import Floats, Instance, Ints, Placement
+from solvers.exact.columns import Columns
+from solvers.exact.counts import CountTree
 from solvers.exact.model import heavy_order
 from solvers.exact.set_kernels import (
     descend,
-    heaviest_copy,
     residual_into,
     root_bounds,
     set_latencies_into,
 )
-from solvers.exact.sets import Levels, Sets, States, replica_counts
+from solvers.exact.sets import Levels, Sets, States
 
+Spread = Callable[[Callable[[int], None], list[int]], object]
 #: A placement counts as better if it is by this share; far above rounding.
 TOLERANCE = 1e-9
+_FOUR = 4  #: the same for the search over copies
 _LANES = 16  #: steps are filled up with zeros to a multiple of this
 
 
@@ -35,8 +39,8 @@ class Branching:
     GPUs are filled one after the other with whole sets of experts. For everything that
     can be left to place, a table holds the least time of each step on the GPUs still
     to fill, as if that step were the only one; a branch is left when the sum of
-    ``max(filled GPUs, table)`` reaches the best known cost. With spare slots, every
-    way to choose the number of copies is a problem of its own. Latencies are read off
+    ``max(filled GPUs, table)`` reaches the best known cost. With spare slots, the
+    numbers of copies are branched over first, see `CountTree`. Latencies are read off
     the kernels that `gemopt.evaluate` uses, whatever their family.
 
     Attributes
@@ -56,7 +60,7 @@ class Branching:
         self._open: dict[object, float] = {"all": 0.0}
         self._lock = Lock()
         used = np.flatnonzero(one.weights > 0)
-        self._weights = one.weights[used]
+        self._used, self._weights = used, one.weights[used]
         order = heavy_order(one, 0)
         self._order = order
         self._loads = np.ascontiguousarray(one.loads[0][order][:, used])
@@ -72,7 +76,6 @@ class Branching:
         width = (self._sets.member >= 0).sum(axis=1)
         self._count = np.array([int((width == s).sum()) for s in sizes])
         self._begin = np.concatenate([[0], np.cumsum(self._count)[:-1]])
-        self._states: dict[bytes, States] = {}
 
     def _even_times(self, used: Ints) -> Floats:
         """Mean latency of every kind if all slots had the same load, us ``[kinds]``."""
@@ -90,27 +93,45 @@ class Branching:
         return min([self.cost * (1.0 - TOLERANCE), *list(self._open.values())])
 
     def run(self, jobs: int) -> None:
-        """Search with `jobs` threads."""
+        """Search with `jobs` threads, or with one if there are spare slots."""
         one = self.instance
-        gpus = len(self._levels.gpu)
-        spare = one.num_slots - one.num_experts
-        counts = replica_counts(one.num_experts, spare, gpus)
+        if one.num_slots > one.num_experts:
+            self._with_copies()
+            return
         with ThreadPoolExecutor(jobs) as pool:
-            if len(counts) == 1:
-                self._open = {bytes(counts[0]): 0.0}
-                self._one(counts[0], lambda f, tasks: list(pool.map(f, tasks)))
-                return
-            bounds = list(pool.map(self._quick, counts))
-            if self.halt[0]:
-                return
-            order = np.argsort(bounds, kind="stable").tolist()
-            self._open = {bytes(counts[i]): bounds[i] for i in order}
-            list(pool.map(self._one, [counts[i] for i in order]))
+            self._one(lambda f, tasks: list(pool.map(f, tasks)))
 
-    def _latency(self, copies: Ints, rank: Ints) -> Floats:
+    def _with_copies(self) -> None:
+        """Search all numbers of copies."""
+        low = self._low()
+        columns = Columns.of(
+            self.instance, self._used, self._order, low, self._limit[0], self.halt
+        )
+        if self.halt[0]:
+            return  # columns are missing
+        slots = self.instance.num_slots
+        tree = CountTree(columns, self._levels, slots, self._limit, self.halt)
+        for chosen in tree.placements(low):
+            self._keep([np.flatnonzero(columns.copies[c]) for c in chosen])
+            self._limit[0] = min(self._limit[0], self.cost * (1.0 - TOLERANCE))
+            self._open = {"all": tree.bound}
+        self._open = {"all": tree.bound}
+
+    def _low(self) -> Floats:
+        """Bound of every step, weighted us, filled up with zeros."""
+        used = self._used
+        low = np.zeros(-(-len(used) // _FOUR) * _FOUR)
+        floor = [
+            model.us(np.zeros((len(used), 1)), self.instance.step_tokens[0][used])
+            for model, slots in zip(self._kinds.models, self._kinds.slots, strict=True)
+            if slots == 0
+        ]
+        filled = np.max([water_filling(self.instance)[0][used], *floor], axis=0)
+        low[: len(used)] = np.maximum(filled, 0.0) * self._weights
+        return low
+
+    def _latency(self) -> Floats:
         """Weighted latency of every set on every kind, us ``[rows, steps]``."""
-        shares = np.empty(self._loads.shape)
-        shares_into(self._loads[rank], copies[rank], shares)
         steps = len(self._weights)
         out = np.zeros((int(self._count.sum()), -(-steps // _LANES) * _LANES))
         set_latencies_into(
@@ -120,7 +141,7 @@ class Branching:
             self._first,
             self._count,
             self._sets.member,
-            shares,
+            self._loads.astype(np.float64),
             self._weights,
             out,
         )
@@ -131,63 +152,36 @@ class Branching:
         empty = self._begin[self._kinds.slots == 0]
         return np.asarray(latency[empty].max(axis=0, initial=0.0))
 
-    def _quick(self, copies: Ints) -> float:
-        """Bound one choice of copies without its table."""
-        if self.halt[0]:
-            return 0.0
-        latency = self._latency(copies, np.argsort(-copies, kind="stable"))
-        return heaviest_copy(
-            self._sets.member, self._first, self._count, latency, self._floor(latency)
-        )
-
     def _one(
-        self,
-        copies: Ints,
-        spread: Callable[[Callable[[int], None], list[int]], object] | None = None,
+        self, spread: Callable[[Callable[[int], None], list[int]], object]
     ) -> None:
-        """Search one choice of copies; `spread` maps over the sets of the first GPU."""
-        name = bytes(copies)
+        """Search without copies; `spread` maps over the sets of the first GPU."""
+        table = _Table(self)
         if self.halt[0]:
             return
-        if self._open.get(name, 0.0) < self._limit[0]:
-            # Experts by falling copies: choices that are alike then share their states.
-            rank = np.argsort(-copies, kind="stable")
-            table = _Table(self, copies, rank)
-            if self.halt[0]:
-                return
-            bounds = table.bounds
-            order = np.argsort(bounds, kind="stable").tolist()
-            if spread is not None:
-                self._open = {i: bounds[i] for i in order}
+        bounds = table.bounds
+        order = np.argsort(bounds, kind="stable").tolist()
+        self._open = {i: bounds[i] for i in order}
 
-            def search(child: int) -> None:
-                if bounds[child] < self._limit[0]:
-                    table.descend(child)
-                if not self.halt[0]:
-                    self._open.pop(child, None)
+        def search(child: int) -> None:
+            if bounds[child] < self._limit[0]:
+                table.descend(child)
+            if not self.halt[0]:
+                self._open.pop(child, None)
 
-            if spread is not None:
-                spread(search, order)
-            else:
-                for child in order:
-                    search(child)
-        if not self.halt[0]:
-            self._open.pop(name, None)
+        spread(search, order)
 
-    def states(self, copies: Ints) -> States:
-        """States of copies in falling order, made once."""
-        name = bytes(copies)
-        if name not in self._states:
-            self._states[name] = States.of(copies, self._levels.size)
-        return self._states[name]
-
-    def found(self, taken: Ints, rank: Ints) -> None:
+    def found(self, taken: Ints) -> None:
         """Keep a placement, given as the sets of each level, if it is better."""
+        member = self._sets.member
+        self._keep([member[own][member[own] >= 0] for own in taken])
+
+    def _keep(self, experts: list[Ints]) -> None:
+        """Keep a placement, given as the experts of each level, if it is better."""
         one = self.instance
         held: list[Ints] = [np.empty(0, dtype=np.int64)] * one.num_gpus
-        for gpu, own in zip(self._levels.gpu, taken, strict=True):
-            member = self._sets.member[own]
-            held[gpu] = np.sort(self._order[rank[member[member >= 0]]])
+        for gpu, own in zip(self._levels.gpu, experts, strict=True):
+            held[gpu] = np.sort(self._order[own])
         row = np.concatenate(held)
         cost = evaluate(one, Placement(row[None], one.slots)).objective
         with self._lock:
@@ -196,16 +190,16 @@ class Branching:
 
 
 class _Table:
-    """Least times of one choice of copies, and the search that reads them."""
+    """Least times of all that can be left to place, and the search that reads them."""
 
-    def __init__(self, search: Branching, copies: Ints, rank: Ints) -> None:
-        self.search, self.rank = search, rank
+    def __init__(self, search: Branching) -> None:
+        self.search = search
         levels, sets = search._levels, search._sets
-        self.latency = search._latency(copies, rank)
+        self.latency = search._latency()
         self.floor = search._floor(self.latency)
-        self.states = states = search.states(copies[rank])
-        member = sets.member
-        self.set_key = np.append(states.stride, 0)[member].sum(axis=1)
+        self.states = states = States.of(search.instance.num_experts, levels.size)
+        masks = np.flatnonzero(sets.of_mask >= 0)
+        self.set_key = masks[np.argsort(sets.of_mask[masks])]
         self.first_row = (search._begin - search._first)[levels.kind]
         self.least = np.zeros((len(states.key), self.latency.shape[1]))
         for level in range(len(levels.gpu) - 1, -1, -1):
@@ -213,7 +207,7 @@ class _Table:
                 int(states.first[level]),
                 int(states.first[level + 1]),
                 states.key,
-                states.digits,
+                states.left,
                 states.where,
                 int(levels.size[level]),
                 bool(levels.alike[level]),
@@ -234,7 +228,7 @@ class _Table:
         own = np.flatnonzero((members >= 0).sum(axis=1) == width)
         held = members[own][:, :width]
         state = states.where[np.maximum(states.key[1] - self.set_key[own], 0)]
-        fits = (state >= 0) & (states.digits[1][held] > 0).all(axis=1)
+        fits = (state >= 0) & (states.left[1][held] > 0).all(axis=1)
         if levels.alike[0]:
             fits &= held[:, 0] == 0
         bounds = np.full(first[width] + len(own), np.inf)
@@ -262,7 +256,7 @@ class _Table:
             search._sets.of_mask,
             self.set_key,
             states.key,
-            states.digits,
+            states.left,
             states.where,
             self.least,
             self.floor,
@@ -272,4 +266,4 @@ class _Table:
             search.halt,
         )
         if best[0] >= 0:
-            search.found(best, self.rank)
+            search.found(best)

@@ -50,36 +50,6 @@ def set_latencies_into(
             row += 1
 
 
-@kernel
-def heaviest_copy(
-    member: np.ndarray,  # [sets, slots]
-    first_set: np.ndarray,  # [kinds]
-    count: np.ndarray,  # [kinds]
-    latency: np.ndarray,  # [rows, steps] us
-    floor: np.ndarray,  # [steps] us, what each step takes at least
-) -> float:
-    """Bound the total: every expert is on a GPU, in its best company, at each step."""
-    experts = member.max() + 1
-    steps = latency.shape[1]
-    best = np.full((experts, steps), np.inf)
-    row = 0
-    for k in range(first_set.shape[0]):
-        for s in range(first_set[k], first_set[k] + count[k]):
-            time = latency[row]
-            for e in member[s]:
-                if e < 0:
-                    break
-                own = best[e]
-                for t in range(steps):
-                    a, b = time[t], own[t]
-                    own[t] = a if a < b else b
-            row += 1
-    total = 0.0
-    for t in range(steps):
-        total += max(floor[t], best[:, t].max())
-    return total
-
-
 @inlined
 def _advance(chosen: np.ndarray, size: int, n: int, fixed: int) -> bool:
     """Go to the next combination of `size` out of 0..n-1; the first `fixed` stay."""
@@ -95,11 +65,11 @@ def _advance(chosen: np.ndarray, size: int, n: int, fixed: int) -> bool:
 
 
 @inlined
-def _left(digits: np.ndarray, out: np.ndarray) -> int:
+def _left(flags: np.ndarray, out: np.ndarray) -> int:
     """Write the experts with copies left to place; return how many."""
     n = 0
-    for e in range(digits.shape[0]):
-        if digits[e] > 0:
+    for e in range(flags.shape[0]):
+        if flags[e] > 0:
             out[n] = e
             n += 1
     return n
@@ -118,7 +88,7 @@ def residual_into(
     first: int,  # states of the level are rows first..end-1
     end: int,
     key: np.ndarray,  # [states] int64
-    digits: np.ndarray,  # [states, experts] copies left to place
+    unplaced: np.ndarray,  # [states, experts] whether left to place
     where: np.ndarray,  # [keys] int32, state of a key or -1
     size: int,  # slots of the GPU of this level
     alike: bool,  # all GPUs from here on are of one kind
@@ -135,13 +105,13 @@ def residual_into(
     still to fill, when they share out the copies R and only step t counts.
     """
     steps = least.shape[1]
-    left = np.empty(digits.shape[1], dtype=np.int64)
+    left = np.empty(unplaced.shape[1], dtype=np.int64)
     chosen = np.empty(size, dtype=np.int64)
     fixed = 1 if alike else 0  # of like GPUs, one must hold the first expert left
     for i in range(first, end):
         if halt[0] != 0:
             return
-        n = _left(digits[i], left)
+        n = _left(unplaced[i], left)
         out = least[i]
         out[:] = np.inf
         for j in range(size):
@@ -235,7 +205,7 @@ def descend(
     set_of_mask: np.ndarray,  # [2**experts] int32
     set_key: np.ndarray,  # [sets] int64
     key: np.ndarray,  # [states] int64
-    digits: np.ndarray,  # [states, experts] copies left to place
+    unplaced: np.ndarray,  # [states, experts] whether left to place
     where: np.ndarray,  # [keys] int32, state of a key or -1
     least: np.ndarray,  # [states, steps] us
     floor: np.ndarray,  # [steps] us, time of every step whatever is placed
@@ -249,7 +219,7 @@ def descend(
     Depth first, GPU after GPU; sets of like GPUs must rise. A node is left when the
     slowest of the filled GPUs and the least time of the others add up to the limit.
     """
-    levels, experts = level.shape[0], digits.shape[1]
+    levels, experts = level.shape[0], unplaced.shape[1]
     left = np.empty((levels, experts), dtype=np.int64)
     chosen = np.empty((levels, experts), dtype=np.int64)
     count = np.empty(levels, dtype=np.int64)
@@ -263,7 +233,7 @@ def descend(
         size, own, more = level[depth, 0], root, fresh
         if depth > 0:
             if fresh:
-                count[depth] = _left(digits[state[depth]], left[depth])
+                count[depth] = _left(unplaced[state[depth]], left[depth])
             more = _next(fresh, chosen[depth], size, count[depth], level[depth, 3] > 0)
             own = set_of_mask[_mask(chosen[depth], left[depth], size)] if more else 0
         fresh = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -13,7 +13,7 @@ from gemopt.bounds.minorant import Kinds
 from gemopt.model import Instance, Ints
 
 MAX_KEYS = 2.0**22  #: things that can be left to place
-MAX_CHOICES = 20_000  #: of the numbers of copies
+MAX_CHOICES = 100_000  #: of the numbers of copies
 MAX_WORK = 1e13  #: comparisons; a core does some 5e9 a second
 MAX_CELLS = 6e7  #: numbers in the table of least times, half a GB
 Floats = NDArray[np.float64]
@@ -86,70 +86,48 @@ class Levels:
 
 @dataclass(frozen=True)
 class States:
-    """All that can be left to place, level after level, for given copies of experts.
+    """All that can be left to place, level after level, without replicas.
 
-    A state is a number of copies left of each expert; its key is the number with
-    these digits. State 0 has nothing left, state 1 has all.
+    A state is a set of experts; its key has their bits. State 0 has nothing left,
+    state 1 has all.
 
     Attributes
     ----------
-    stride
-        Value of one copy of each expert in a key, int64 ``[experts]``.
-    key, digits
-        Key, and copies left of each expert, of every state.
+    key, left
+        Key, and whether each expert is left, of every state.
     where
         State of a key, int32; -1 where no placement passes.
     first
         First state of each level, int64 ``[levels + 1]``.
     """
 
-    stride: Ints
     key: Ints
-    digits: NDArray[np.int8]
+    left: NDArray[np.int8]
     where: NDArray[np.int32]
     first: Ints
 
     @classmethod
-    def of(cls, copies: Ints, sizes: Ints) -> States:
-        """List the states; no expert may be twice on a GPU."""
-        radix = copies + 1
-        stride = np.concatenate([[1], np.cumprod(radix)[:-1]]).astype(np.int64)
-        keys = np.arange(int(np.prod(radix)))
-        total = np.zeros(len(keys), dtype=np.int64)
-        most, spent = np.zeros_like(total), np.zeros_like(total)
-        for value, base, own in zip(stride, radix, copies, strict=True):
-            digit = (keys // value) % base
-            total += digit
-            np.maximum(most, digit, out=most)
-            np.maximum(spent, own - digit, out=spent)
-        parts = [np.zeros(1, dtype=np.int64)]
-        left = int(copies.sum())
-        for level, size in enumerate(sizes.tolist()):
-            fits = (total == left) & (most <= len(sizes) - level) & (spent <= level)
-            parts.append(np.flatnonzero(fits))
+    def of(cls, experts: int, sizes: Ints) -> States:
+        """List the states for GPUs of these sizes."""
+        bits = (np.arange(1 << experts)[:, None] >> np.arange(experts)) & 1
+        total = bits.sum(axis=1)
+        parts, left = [np.zeros(1, dtype=np.int64)], experts
+        for size in sizes.tolist():
+            parts.append(np.flatnonzero(total == left))
             left -= size
         key = np.concatenate(parts)
-        where = np.full(len(keys), -1, dtype=np.int32)
+        where = np.full(len(total), -1, dtype=np.int32)
         where[key] = np.arange(len(key))
-        digits = (key[:, None] // stride) % radix
         first = np.cumsum([len(part) for part in parts])
-        return cls(stride, key, digits.astype(np.int8), where, first)
-
-
-def replica_counts(experts: int, spare: int, gpus: int) -> list[Ints]:
-    """Every way to give `spare` further copies to experts, at most one a GPU each."""
-    counts = []
-    for extra in combinations_with_replacement(range(experts), spare):
-        copies = 1 + np.bincount(np.array(extra, dtype=np.int64), minlength=experts)
-        if copies.max() <= gpus:
-            counts.append(copies)
-    return counts
+        return cls(key, bits[key].astype(np.int8), where, first)
 
 
 def table_size(instance: Instance) -> tuple[float, float]:
     """About how many comparisons a layer takes, and numbers in its tables.
 
-    Both are inf where the things that can be left to place are too many to number.
+    Both are inf where the things that can be left to place are too many to number. With
+    spare slots, most numbers of copies are never looked at: about their square root is
+    (measured up to 75 582, docs/exact.md).
     """
     experts = instance.num_experts
     spare = instance.num_slots - experts
@@ -161,12 +139,16 @@ def table_size(instance: Instance) -> tuple[float, float]:
     for many in copies.tolist():
         ways = np.convolve(ways, np.ones(many + 1))
     kinds, left = Kinds.of(instance), instance.num_slots
-    rows, pairs = sum(comb(experts, size) for size in kinds.slots.tolist()), 0.0
+    columns = sum(  # sets of experts, and how the spare copies may fall on them
+        comb(experts, size) * comb(size + spare, spare) for size in kinds.slots.tolist()
+    )
+    rows, pairs = columns, 0.0
     for size in np.sort(instance.slots)[::-1].tolist():
         rows += ways[left]
         pairs += ways[left] * comb(min(left, experts), size)
         left -= size
-    return pairs * instance.num_steps * choices, rows * instance.num_steps
+    steps = instance.num_steps
+    return pairs * steps * choices**0.5, float(rows * steps)
 
 
 def too_large(instance: Instance) -> str | None:
