@@ -24,6 +24,7 @@ from gemopt.bounds.program import ANCHOR, Program
 _RHO = 10.0  #: step of the entries and of the semidefinite copy
 _RHO_ROWS = 0.03  #: step of the rows
 _RELAX = 1.9  #: over-relaxation
+_SINGLE_SIZE = 60  #: matrices of so many rows are kept in single precision
 _CHECK_GROWTH = 1.2  #: certify every 1.2 times as many iterations
 
 
@@ -118,17 +119,23 @@ class _State:
         lifted = gram - (1 + np.trace(gram)) * left @ left.T
         basis = np.linalg.eigh(lifted)[1]
         basis[:, :k] = left
-        self.k, self.basis = k, basis
+        self.k = k
         values = np.maximum((basis * (gram @ basis)).sum(axis=0), 0.0)
         values[:k] = 0.0
-        self.divisor = 2 * _RHO + 0.5 * _RHO_ROWS * (values[:, None] + values)
-        self.fixed = basis.T @ right  # of M in the basis, columns of `left`
-        self.m, self.psd, self.entries = start.copy(), start.copy(), start.copy()
-        self.y = self.rows @ start
-        self.y_box = start @ p.box
-        self.u_psd, self.u_entries = np.zeros((n, n)), np.zeros((n, n))
-        self.u_y, self.u_box = self._first_weights(), np.zeros(n)
-        self._gather()
+        divisor = 2 * _RHO + 0.5 * _RHO_ROWS * (values[:, None] + values)
+        self.u_box, self.y_box = np.zeros(n), start @ p.box
+        y = self.rows @ start
+        u_y = self._first_weights(y)
+        # Single precision halves the time of large products, and no proof rests on it.
+        real = np.dtype(np.float32 if n >= _SINGLE_SIZE else np.float64)
+        self.basis, self.divisor = basis.astype(real), divisor.astype(real)
+        self.fixed = (basis.T @ right).astype(real)  # of M, columns of `left`
+        self.rows, self.kappa = self.rows.astype(real), self.kappa.astype(real)
+        self.size, self.mass = p.unit.astype(real), self.mass.astype(real)
+        self.y, self.u_y = y.astype(real), u_y.astype(real)
+        self.m, self.psd, self.entries = (start.astype(real) for _ in range(3))
+        self.u_psd, self.u_entries = np.zeros((2, n, n), dtype=real)
+        self._gather((self.y - self.u_y) * self.mass[:, None])
 
     def _box_weight(self, gram: Floats, box: Floats) -> float:
         """Weight of the row-sum limits against the steps in the M update."""
@@ -137,8 +144,8 @@ class _State:
         self.box_weight = min(self.box_weight, 1e6)
         return self.box_weight
 
-    def _first_weights(self) -> Floats:
-        excess = (self.y - self.kappa) / self.p.unit
+    def _first_weights(self, y: Floats) -> Floats:
+        excess = (y - self.kappa) / self.p.unit
         worst = excess.max(axis=1, keepdims=True)
         tied = (excess >= worst - 1e-9) & (worst > 0)
         share = tied / np.maximum(tied.sum(axis=1, keepdims=True), 1)
@@ -151,123 +158,111 @@ class _State:
         """
         k, n = self.k, self.p.size
         halves = slice(0, n // 2), slice(n // 2, n)
-        inner, m = np.empty((n, n)), np.empty((n, n))
-        total = _RHO * (self.psd - self.u_psd) + self.pull
+        inner, self.m = np.empty_like(self.m), np.empty_like(self.m)
+        total = self.psd - self.u_psd
+        total *= _RHO
+        total += self.pull
 
         def into_basis(half: slice) -> None:
-            inner[half] = self.basis[:, half].T @ total @ self.basis
+            np.matmul(self.basis[:, half].T @ total, self.basis, out=inner[half])
             inner[half] /= self.divisor[half]
 
         def out_of_basis(half: slice) -> None:
-            m[half] = self.basis[half] @ inner @ self.basis.T
+            np.matmul(self.basis[half] @ inner, self.basis.T, out=self.m[half])
 
         self.both(lambda: into_basis(halves[0]), lambda: into_basis(halves[1]))
         if k:
             inner[:, :k] = self.fixed
             inner[:k, :] = self.fixed.T
         self.both(lambda: out_of_basis(halves[0]), lambda: out_of_basis(halves[1]))
-        self.m = m
         self.both(self._project_psd, self._project_rest)
 
     def _project_psd(self) -> None:
-        moved = _RELAX * (self.m - self.psd) + self.psd + self.u_psd
-        self.u_psd = self.negative_part(moved - self.p.shift)
-        self.psd = moved - self.u_psd
+        moved = _ahead(self.m, self.psd, self.u_psd)
+        shift = self.p.shift
+        self.u_psd = self.negative_part(moved - shift if shift else moved)
+        moved -= self.u_psd
+        self.psd = moved
 
     def _project_rest(self) -> None:
         """Copies of entries and rows, and what they pull M to next."""
-        p = self.p
-        moved = _RELAX * (self.m - self.entries) + self.entries + self.u_entries
-        self.entries = project_entries(p, moved)
-        self.u_entries = moved - self.entries
-        moved = _RELAX * (self.rows @ self.m - self.y) + self.y + self.u_y
-        self.u_y = excess_over(moved - self.kappa, p.unit, 1 / _RHO_ROWS)
-        self.y = moved - self.u_y
-        if p.replicas:
-            moved = _RELAX * (self.m @ p.box) + (1 - _RELAX) * self.y_box + self.u_box
-            self.y_box = np.clip(moved, p.low * p.unit, p.high * p.unit)
-            self.u_box = moved - self.y_box
-        self._gather()
+        from gemopt.bounds.projection_kernels import rows_into
 
-    def _gather(self) -> None:
-        rows = (self.y - self.u_y) * self.mass[:, None]
-        pull = rows.T @ self.rows
+        p = self.p
+        moved = _ahead(self.m, self.entries, self.u_entries)
+        self.entries = project_entries(p, moved)
+        moved -= self.entries
+        self.u_entries = moved
+        back = np.empty_like(self.y)
+        rows_into(
+            self.rows @ self.m, self.kappa, self.size, self.mass, 1 / _RHO_ROWS, _RELAX,
+            self.y, self.u_y, back,
+        )  # fmt: skip
+        if p.replicas:
+            self.y_box += self.u_box + _RELAX * (self.m @ p.box - self.y_box)
+            box = np.clip(self.y_box, p.low * p.unit, p.high * p.unit)
+            self.y_box, self.u_box = box, self.y_box - box
+        self._gather(back)
+
+    def _gather(self, back: Floats) -> None:
+        pull = back.T @ self.rows
         if self.p.replicas:
             box = self.box_weight * (self.y_box - self.u_box)
             pull += np.outer(box, self.p.box)
-        self.pull = 0.5 * _RHO_ROWS * (pull + pull.T)
-        self.pull += _RHO * (self.entries - self.u_entries)
+        self.pull = pull + pull.T
+        self.pull *= 0.5 * _RHO_ROWS
+        pull = np.subtract(self.entries, self.u_entries, out=pull)
+        pull *= _RHO
+        self.pull += pull
 
     def dual(self) -> Certificate:
         """The dual point of this iteration, in the program's units."""
         p = self.p
         unit = self.scale * self.unit
-        w = _RHO_ROWS * self.u_y * self.mass[:, None] * self.unit
-        s = -_RHO * self.u_psd * unit
+        double = np.float64
+        w = _RHO_ROWS * self.unit * self.u_y.astype(double) * self.mass[:, None]
+        s = -_RHO * unit * self.u_psd.astype(double)
         box = _RHO_ROWS * self.box_weight * self.u_box * unit
         rest = w.T @ p.rows + np.outer(box, p.box)
-        rest = 0.5 * (rest + rest.T) - s + _RHO * self.u_entries * unit
+        rest = 0.5 * (rest + rest.T) - s + _RHO * unit * self.u_entries.astype(double)
         a = rest @ p.equal_left  # what the equations have to cancel
         equal = 2 * a - p.equal_left @ (p.equal_left.T @ a)
         return Certificate(w, equal, box, s)
 
 
+def _ahead(m: Floats, copy: Floats, multiplier: Floats) -> Floats:
+    """Over-relaxed point that a copy of M is projected from."""
+    moved = m - copy
+    moved *= _RELAX
+    moved += copy
+    moved += multiplier
+    return moved
+
+
 def project_entries(p: Program, a: Floats) -> Floats:
     """Nearest matrix that keeps the limits of single entries."""
+    from gemopt.bounds.projection_kernels import home_into, shares_into
+
     n = p.experts
     on = np.arange(n)
     q = np.clip(a, 0.0, max(1.0, ANCHOR) * (1 / p.pace).max())
+    own = np.ones(n, dtype=a.dtype)
     if p.replicas:
-        q[on, on] = _project_diagonal(np.diag(a)[:n], p.gpus, float(p.slots.sum()))
+        shares_into(np.diag(a)[:n].copy(), 1 / p.gpus, float(p.slots.sum()), own)
     elif p.joint:
-        q[on, on], q[:n, n:] = _project_home(np.diag(a)[:n], a[:n, n:], ANCHOR / p.pace)
-        q[n:, :n] = q[:n, n:].T
-    else:
-        q[on, on] = 1.0
+        most = (ANCHOR / p.pace).astype(a.dtype)
+        homes = np.empty((n, p.gpus), dtype=a.dtype)
+        home_into(np.diag(a)[:n].copy(), a[:n, n:].copy(), most, ANCHOR, own, homes)
+        q[:n, n:], q[n:, :n] = homes, homes.T
+    q[on, on] = own
     q[n:, n:] = np.diag(ANCHOR**2 / p.pace[: p.size - n])
     return q
-
-
-def _project_home(own: Floats, on: Floats, most: Floats) -> tuple[Floats, Floats]:
-    """Nearest diagonal ``[n]`` and columns of GPUs ``[n, G]``, which count twice, with
-    ``ANCHOR * own = on.sum(axis=1)`` and ``0 <= on <= most``; Newton on the price."""
-    price = np.zeros((len(own), 1))
-    goal = ANCHOR * own[:, None]
-    for _ in range(8):
-        x = on + 0.5 * price
-        free = ((x > 0) & (x < most)).sum(axis=1, keepdims=True)
-        rest = goal - ANCHOR**2 * price - np.clip(x, 0.0, most).sum(axis=1)[:, None]
-        price += rest / (ANCHOR**2 + free / 2)
-    x = np.clip(on + 0.5 * price, 0.0, most)
-    return x.sum(axis=1) / ANCHOR, x
-
-
-def _project_diagonal(v: Floats, gpus: int, slots: float) -> Floats:
-    """Nearest x in [1/G, 1] with ``sum 1/x <= slots``, by bisection on its price."""
-
-    def at(price: float) -> Floats:
-        x = np.clip(v, 1 / gpus, 1.0)
-        for _ in range(12):  # Newton on x - v = price / x**2, from above the root
-            x = np.clip(x - (x - v - price / x**2) / (1 + 2 * price / x**3), 0.01, 2)
-        return np.clip(x, 1 / gpus, 1.0)
-
-    x = np.clip(v, 1 / gpus, 1.0)
-    if (1 / x).sum() <= slots:
-        return x
-    low, high = 0.0, 1.0
-    for _ in range(25):
-        middle = 0.5 * (low + high)
-        if (1 / at(middle)).sum() > slots:
-            low = middle
-        else:
-            high = middle
-    return at(high)
 
 
 def excess_over(v: Floats, size: Floats, mass: float) -> Floats:
     """Rows of ``max(v - h size, 0)``, the level h >= 0 of each row being the least that
     leaves a sum, weighed by `size`, of at most `mass`."""
-    from gemopt.bounds.kernels import excess_into
+    from gemopt.bounds.projection_kernels import excess_into
 
     out = np.empty_like(v)
     excess_into(v, size, mass, out)

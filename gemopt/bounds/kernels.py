@@ -367,30 +367,3 @@ def line_into(
             out[0], out[1] = start * (1.0 + PRECISION) + PRECISION, rate
     if best == np.inf:
         out[0], out[1] = most, 0.0
-
-
-@kernel
-def excess_into(
-    values: np.ndarray, size: np.ndarray, mass: float, out: np.ndarray
-) -> None:
-    """Write ``max(v - h size, 0)`` of each row; h >= 0 least such that the entries
-    times `size` sum to at most `mass`.
-
-    Newton's method from the left on the convex, falling function of h.
-    """
-    rows, columns = values.shape
-    for t in range(rows):
-        level = 0.0
-        for _ in range(columns + 1):  # each pass drops entries or is the last
-            total, squares = 0.0, 0.0
-            for i in range(columns):
-                over = values[t, i] - level * size[i]
-                if over > 0.0:
-                    total += over * size[i]
-                    squares += size[i] * size[i]
-            if total <= mass * (1.0 + 1e-12):
-                break
-            level += (total - mass) / squares
-        for i in range(columns):
-            v = values[t, i] - level * size[i]
-            out[t, i] = v if v > 0.0 else 0.0

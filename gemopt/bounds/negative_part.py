@@ -17,10 +17,10 @@ import numpy as np
 
 from gemopt.bounds.minorant import Floats
 
-_SPARE = 20  #: eigenvectors kept beside those with negative eigenvalues
-_MOST = 0.5  #: share of all eigenvectors; a full decomposition is faster above
+_SPARE = 12  #: eigenvectors kept beside those with negative eigenvalues
+_MOST = 0.65  #: share of all eigenvectors; a full decomposition is faster above
 _REFRESH = 20  #: every so many calls all eigenvectors are computed anew
-_LEAST_SIZE = 100  #: a full decomposition is faster below
+_LEAST_SIZE = 60  #: a full decomposition is faster below
 
 
 class NegativePart:
