@@ -91,6 +91,7 @@ def groups_into(
     first: np.ndarray,  # [kinds + 1] first group of each kind, written
     part: np.ndarray,  # [columns of the node] int64, decided experts, written
     column: np.ndarray,  # [columns of the node] int32, one of the group, written
+    of: np.ndarray,  # [columns of the node] int32, its group, written
     least: np.ndarray,  # [columns of the node, steps] us, written
 ) -> int:
     """Group columns that agree on the decided experts; return the number of groups.
@@ -120,10 +121,12 @@ def groups_into(
                 part[n] = m
                 least[n] = np.inf
                 n += 1
-        for c in columns:
+        for i in range(columns.shape[0]):
+            c = columns[i]
             if kind[c] == k:
                 g = where[mask[c] & (cells - 1)]
                 column[g] = c
+                of[i] = g
                 _smaller(time[c], least[g])
         for g in range(first[k], n):
             where[part[g]] = -1
@@ -131,13 +134,11 @@ def groups_into(
     return n
 
 
-@inlined
+@kernel
 def _grown(a: np.ndarray, n: int) -> np.ndarray:
-    """Return `a`, or a copy twice as long when it is full."""
-    if n < a.shape[0]:
-        return a
+    """Return a copy of the first n entries in an array twice as long as `a`."""
     b = np.empty(2 * a.shape[0], dtype=a.dtype)
-    b[:n] = a
+    b[:n] = a[:n]
     return b
 
 
@@ -192,10 +193,10 @@ def states_of(
     levels = size.shape[0]
     step, held = np.zeros_like(part), np.zeros_like(part)
     keys = _keys(copies, part[: first[-1]], step, held)
-    key = np.empty(1024, dtype=np.int64)
-    edge = np.zeros(1024, dtype=np.int64)
-    child = np.empty(4096, dtype=np.int32)
-    group = np.empty(4096, dtype=np.int32)
+    key = np.empty(1024 + first[-1], dtype=np.int64)
+    edge = np.zeros(1024 + first[-1], dtype=np.int64)
+    child = np.empty(4096 + first[-1], dtype=np.int32)
+    group = np.empty(4096 + first[-1], dtype=np.int32)
     begin = np.zeros(levels + 2, dtype=np.int64)
     key[0] = keys - 1
     begin[1] = n = 1
@@ -206,6 +207,10 @@ def states_of(
         for i in range(begin[level], begin[level + 1]):
             if halt[0] != 0:
                 break
+            if n + first[-1] > key.shape[0]:
+                key, edge = _grown(key, n), _grown(edge, n)
+            if edges + first[-1] > child.shape[0]:
+                child, group = _grown(child, edges), _grown(group, edges)
             edge[i] = edges
             free, must, total = _left(key[i], copies, gpus)
             if alike[level]:  # of like GPUs, one must hold the first expert left
@@ -219,11 +224,9 @@ def states_of(
                     continue
                 to = key[i] - step[g]
                 if where[to] < 0:
-                    key, edge = _grown(key, n), _grown(edge, n)
                     where[to] = n
                     key[n] = to
                     n += 1
-                child, group = _grown(child, edges), _grown(group, edges)
                 child[edges], group[edges] = where[to], g
                 edges += 1
         begin[level + 2] = n
@@ -289,6 +292,40 @@ def _total3(z: np.ndarray, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> flo
         s2 += out[t + 2] if out[t + 2] > b[t + 2] else b[t + 2]
         s3 += out[t + 3] if out[t + 3] > b[t + 3] else b[t + 3]
     return (s0 + s1) + (s2 + s3)
+
+
+@kernel
+def useful_into(
+    edge: np.ndarray,  # [states + 1]
+    child: np.ndarray,  # [edges]
+    group: np.ndarray,  # [edges]
+    time: np.ndarray,  # [groups, steps] us
+    alive: np.ndarray,  # [states] bool
+    least: np.ndarray,  # [states, steps] us
+    low: np.ndarray,  # [steps] us
+    limit: float,
+    useful: np.ndarray,  # [groups] bool, written
+) -> None:
+    """Tell which groups can be in a choice below the limit.
+
+    A group in some place costs at least the sum over steps of the largest of its time,
+    the least time of what is placed before it, and the least time of what is left.
+    """
+    states, steps = least.shape
+    before = np.full((states, steps), np.inf)
+    before[0] = low
+    z = np.empty(steps)
+    useful[:] = False
+    reached = np.zeros(states, dtype=np.bool_)
+    reached[0] = True
+    for i in range(states):
+        if not (alive[i] and reached[i]):
+            continue
+        for j in range(edge[i], edge[i + 1]):
+            to = child[j]
+            if alive[to] and (_total3(before[i], time[group[j]], least[to], z) < limit):
+                useful[group[j]] = reached[to] = True
+                _smaller(z, before[to])
 
 
 @kernel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,13 @@ from solvers.exact.count_kernels import (
     least_into,
     narrow,
     states_of,
+    useful_into,
 )
 from solvers.exact.sets import Levels
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int32]
-_NODES = 20_000  #: looked at below a node whose copies are not all decided
+_NODES = 20_000  #: looked at in a table that does not tell all experts apart
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Node:
     ----------
     copies
         Of each decided expert.
+    depth
+        Experts that the table of the node tells apart.
     bound
         No placement with these copies costs less than this or the limit, us.
     columns
@@ -42,6 +46,7 @@ class Node:
     """
 
     copies: tuple[int, ...]
+    depth: int
     bound: float
     columns: Indices
     low: Floats
@@ -68,62 +73,83 @@ class CountTree:
     def __init__(
         self, columns: Columns, levels: Levels, slots: int, limit: Floats, halt: Ints
     ) -> None:
-        self.columns, self.levels = columns, levels
+        self.columns, self.levels, self.slots = columns, levels, slots
         self.limit, self.halt = limit, halt
         self.experts = columns.copies.shape[1]
         self.spare = slots - self.experts
-        self._most = min(len(levels.gpu), self.spare + 1)
-        self._where = np.full(1, -1, dtype=np.int32)
-        self._kinds = int(levels.kind.max()) + 1
-        self._filled = np.bincount(levels.kind, minlength=self._kinds)
+        self.filled = np.bincount(levels.kind)
         self.bound = 0.0
+        self._most = min(len(levels.gpu), self.spare + 1)
+        self._keys = np.full(1, -1, dtype=np.int32)
+
+    def keys(self, many: int) -> Indices:
+        """Return at least `many` cells with -1, to be left so."""
+        if many > len(self._keys):
+            self._keys = np.full(many, -1, dtype=np.int32)
+        return self._keys
 
     def placements(self, low: Floats) -> Iterator[Indices]:
         """Yield columns of each level of placements below `limit`, to be lowered.
 
         Best first; ends when no better one exists, or when `halt` is set.
         """
-        every = np.arange(len(self.columns.kind), dtype=np.int32)
-        root = self._narrowed((), every, low, float(low.sum()))
+        root = self.root(low)
         heap = [] if root is None else [(root.bound, 0, root)]
         count = 1
         while heap:
             self.bound, _, node = heapq.heappop(heap)
             if self.bound >= self.limit[0]:
                 break
-            if len(node.copies) == self.experts:
-                _, columns = self._cheapest(node, np.iinfo(np.int64).max)
+            if node.depth == self.experts:
+                _, columns = _Table(self, node).cheapest(np.iinfo(np.int64).max)
                 if len(columns) > 0:
                     yield columns
             else:
-                for child in self._children(node):
+                for child in self.children(node):
                     heapq.heappush(heap, (child.bound, count, child))
                     count += 1
             if self.halt[0]:
                 return
         self.bound = np.inf
 
-    def _children(self, node: Node) -> list[Node]:
-        """Decide the copies of the next expert."""
-        left = self.spare + len(node.copies) - sum(node.copies)
-        behind = self.experts - len(node.copies) - 1
+    def root(self, low: Floats) -> Node | None:
+        """Nothing is decided; None if no placement is below the limit."""
+        every = np.arange(len(self.columns.kind), dtype=np.int32)
+        return self._narrowed((), 0, every, low, float(low.sum()))
+
+    def children(self, node: Node) -> list[Node]:
+        """Decide the copies of the next expert, or tell one more expert apart."""
+        depth = node.depth + 1
         found = []
-        for more in range(min(left, self._most - 1) + 1):
-            rest = left - more
-            if rest > behind * (self._most - 1):
-                continue
-            copies = (*node.copies, 1 + more)
-            if rest == 0:
-                copies = (*copies, *[1] * behind)
-            child = self._narrowed(copies, node.columns, node.low, node.bound)
-            if child is not None and len(copies) < self.experts:
+        for copies in self._choices(node.copies):
+            child = self._narrowed(copies, depth, node.columns, node.low, node.bound)
+            if child is not None and depth < self.experts:
                 child = self._bounded(child)
             if child is not None:
                 found.append(child)
         return found
 
+    def _choices(self, copies: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Copies with those of one more expert; of all, once no spare slot is left."""
+        left = self.spare + len(copies) - sum(copies)
+        behind = self.experts - len(copies) - 1
+        if behind < 0:
+            return [copies]
+        found = []
+        for more in range(min(left, self._most - 1) + 1):
+            if left == more:
+                found.append((*copies, 1 + more, *[1] * behind))
+            elif left - more <= behind * (self._most - 1):
+                found.append((*copies, 1 + more))
+        return found
+
     def _narrowed(
-        self, copies: tuple[int, ...], columns: Indices, low: Floats, bound: float
+        self,
+        copies: tuple[int, ...],
+        depth: int,
+        columns: Indices,
+        low: Floats,
+        bound: float,
     ) -> Node | None:
         """Drop what is of no use once these copies are decided; None if all is."""
         every, low = self.columns, low.copy()
@@ -134,7 +160,7 @@ class CountTree:
             decided,
             self.spare - int((decided - 1).sum()),
             every.kind,
-            self._filled,
+            self.filled,
             every.copies,
             every.time,
             float(self.limit[0]),
@@ -143,23 +169,31 @@ class CountTree:
         )
         if many < 0:
             return None
-        return Node(copies, max(bound, float(low.sum())), out[:many].copy(), low)
+        return Node(copies, depth, max(bound, float(low.sum())), out[:many].copy(), low)
 
     def _bounded(self, node: Node) -> Node | None:
-        """Raise the bound of a node; None if nothing below it is of use."""
-        bound, _ = self._cheapest(node, _NODES)
+        """Raise the bound of a node, drop columns; None if nothing is of use."""
+        table = _Table(self, node)
+        bound, _ = table.cheapest(_NODES)
         if bound >= self.limit[0]:
             return None
-        return replace(node, bound=max(node.bound, bound))
+        columns = node.columns[table.useful()]
+        return replace(node, bound=max(node.bound, bound), columns=columns)
 
-    def _cheapest(self, node: Node, most: int) -> tuple[float, Indices]:
-        """Least total in the node's table, us, and columns of it if below the limit."""
-        every, levels = self.columns, self.levels
-        decided = np.array(node.copies, dtype=np.int64)
-        first = np.empty(self._kinds + 1, dtype=np.int64)
-        part = np.empty(len(node.columns), dtype=np.int64)
-        column = np.empty(len(node.columns), dtype=np.int32)
-        time = np.empty((len(node.columns), every.time.shape[1]))
+
+class _Table:
+    """What filling GPUs with decided experts takes at least, of one node."""
+
+    def __init__(self, tree: CountTree, node: Node) -> None:
+        every, levels = tree.columns, tree.levels
+        self._low, self._same, self._halt = node.low, levels.same, tree.halt
+        self._limit = float(tree.limit[0])
+        decided = np.array(node.copies[: node.depth], dtype=np.int64)
+        many = len(node.columns)
+        first = np.empty(len(tree.filled) + 1, dtype=np.int64)
+        part = np.empty(many, dtype=np.int64)
+        self._column, self._of = np.empty((2, many), dtype=np.int32)
+        self._time = np.empty((many, every.time.shape[1]))
         groups_into(
             node.columns,
             len(decided),
@@ -168,45 +202,63 @@ class CountTree:
             every.time,
             first,
             part,
-            column,
-            time,
+            self._column,
+            self._of,
+            self._time,
         )
-        keys = int(np.prod(decided + 1))
-        if keys > len(self._where):
-            self._where = np.full(keys, -1, dtype=np.int32)
-        undecided = self.spare + self.experts - int(decided.sum())
-        begin, edge, child, group = states_of(
+        self._links: tuple[Any, Any, Any]  # as `states_of` returns them
+        begin, *links = states_of(
             decided,
-            undecided,
+            tree.slots - int(decided.sum()),
             levels.kind,
             levels.size,
             levels.alike,
             first,
             part,
-            self._where,
-            self.halt,
+            tree.keys(int(np.prod(decided + 1))),
+            self._halt,
         )
-        alive = np.empty(begin[-1], dtype=np.bool_)
-        least = np.empty((begin[-1], time.shape[1]))
-        limit = float(self.limit[0])
+        self._links = links[0], links[1], links[2]
+        self._alive = np.empty(begin[-1], dtype=np.bool_)
+        self._least = np.empty((begin[-1], self._time.shape[1]))
         least_into(
-            begin, edge, child, group, time, node.low, limit, self.halt, alive, least
+            begin,
+            *self._links,
+            self._time,
+            self._low,
+            self._limit,
+            self._halt,
+            self._alive,
+            self._least,
         )
-        best = np.full(len(levels.gpu), -1, dtype=np.int64)
+
+    def cheapest(self, most: int) -> tuple[float, Indices]:
+        """Least total in us, and its columns, GPU after GPU, if below the limit."""
+        best = np.full(len(self._same), -1, dtype=np.int64)
         total = cheapest(
-            levels.same,
-            edge,
-            child,
-            group,
-            time,
-            alive,
-            least,
-            node.low,
-            limit,
+            self._same,
+            *self._links,
+            self._time,
+            self._alive,
+            self._least,
+            self._low,
+            self._limit,
             most,
-            self.halt,
+            self._halt,
             best,
         )
-        if best[0] < 0:
-            return total, column[:0]
-        return total, column[best]
+        return total, self._column[best] if best[0] >= 0 else self._column[:0]
+
+    def useful(self) -> NDArray[np.bool_]:
+        """Tell of each column of the node whether a choice below the limit has it."""
+        useful = np.empty(len(self._time), dtype=np.bool_)
+        useful_into(
+            *self._links,
+            self._time,
+            self._alive,
+            self._least,
+            self._low,
+            self._limit,
+            useful,
+        )
+        return np.asarray(useful[self._of])
