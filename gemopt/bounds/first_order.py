@@ -23,6 +23,7 @@ from gemopt.bounds.program import ANCHOR, Program
 
 _RHO = 10.0  #: step of the entries and of the semidefinite copy
 _RHO_ROWS = 0.03  #: step of the rows
+_BOX = 1e-5  #: weight of the row-sum limits, which seldom bind, against all rows
 _RELAX = 1.9  #: over-relaxation
 _SINGLE_SIZE = 60  #: matrices of so many rows are kept in single precision
 _CHECK_GROWTH = 1.2  #: certify every 1.2 times as many iterations
@@ -108,7 +109,10 @@ class _State:
         along = p.rows @ left
         rows = p.rows - along @ left.T
         kappa = p.kappa[:, None] - along @ right.T  # [steps, n]
-        self.scale = max(float(np.sqrt((rows**2).mean())), 1e-12)
+        # Nor does a scale that the limits of `box` almost fix tell of the steps.
+        box = p.box / max(float(np.linalg.norm(p.box)), 1e-300)
+        free = rows - np.outer(rows @ box, box)
+        self.scale = max(float(np.sqrt((free**2).mean())), 1e-12)
         self.rows, self.kappa = rows / self.scale, kappa / self.scale
         self.mass = p.weights / p.weights.mean()
         self.unit = float(p.weights.mean())
@@ -140,7 +144,7 @@ class _State:
     def _box_weight(self, gram: Floats, box: Floats) -> float:
         """Weight of the row-sum limits against the steps in the M update."""
         size = float(box @ box)
-        self.box_weight = 0.0 if size == 0 else 3.0 * float(np.trace(gram)) / size
+        self.box_weight = 0.0 if size == 0 else _BOX * float(np.trace(gram)) / size
         self.box_weight = min(self.box_weight, 1e6)
         return self.box_weight
 

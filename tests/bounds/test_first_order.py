@@ -117,3 +117,19 @@ def test_following_proves_as_much_as_exact_projections() -> None:
     gain = exact.value - p.constant
     assert gain > 0
     assert abs(followed.value - exact.value) < 0.1 * gain
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_replicas_do_not_slow_it_down(unequal: bool) -> None:
+    """A few hundred iterations go beyond water-filling, also on unequal GPUs."""
+    rng = np.random.default_rng(11)
+    counts = rng.poisson(rng.lognormal(3, 0.7, (64, 32)))[:, None]
+    models = [affine(60, 0.1 + 0.01 * unequal * (g % 3)) for g in range(8)]
+    instance = Instance.from_arrays(counts, models, slots=[5] * 8)
+    bound = water_filling(instance)[0]
+    p = layer_program(instance, 0, bound, 1.1 * bound)
+    even = p.matrix(np.full((32, 8), 1 / 8))
+    assert p.replicas
+    assert p.joint == unequal
+    solved = solve(p, even, seconds=60.0, iterations=300)
+    assert solved.value > 1.01 * p.constant
