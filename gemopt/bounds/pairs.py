@@ -20,7 +20,8 @@ def in_pairs(size: int) -> Iterator[Both]:
     Inside, BLAS and LAPACK use one thread each: sums keep their order whatever the
     machine, and small matrices lose more to waiting threads than they gain. The two
     pieces run at once where the process may use two cores and BLAS was not limited to
-    one thread before (``OMP_NUM_THREADS=1``, workers of joblib).
+    one thread before (``OMP_NUM_THREADS=1``, workers of joblib). The limit holds for
+    the whole process: enter it from one thread at a time.
 
     Parameters
     ----------
