@@ -103,19 +103,23 @@ class Branching:
 
     def _with_copies(self) -> None:
         """Search all numbers of copies."""
-        low = self._low()
-        columns = Columns.of(
-            self.instance, self._used, self._order, low, self._limit[0], self.halt
-        )
+        tree, low = self.tree()
         if self.halt[0]:
             return  # columns are missing
-        slots = self.instance.num_slots
-        tree = CountTree(columns, self._levels, slots, self._limit, self.halt)
         for chosen in tree.placements(low):
-            self._keep([np.flatnonzero(columns.copies[c]) for c in chosen])
+            self._keep([np.flatnonzero(tree.columns.copies[c]) for c in chosen])
             self._limit[0] = min(self._limit[0], self.cost * (1.0 - TOLERANCE))
             self._open = {"all": tree.bound}
         self._open = {"all": tree.bound}
+
+    def tree(self) -> tuple[CountTree, Floats]:
+        """All numbers of copies, and a bound of every step, weighted us ``[steps]``."""
+        one, low = self.instance, self._low()
+        columns = Columns.of(
+            one, self._used, self._order, low, self._limit[0], self.halt
+        )
+        slots = one.num_slots
+        return CountTree(columns, self._levels, slots, self._limit, self.halt), low
 
     def _low(self) -> Floats:
         """Bound of every step, weighted us, filled up with zeros."""

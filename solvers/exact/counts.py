@@ -24,6 +24,7 @@ from solvers.exact.sets import Levels
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int32]
+_DIVE = 4  #: every so many nodes the search goes down to a placement at once
 _NODES = 20_000  #: looked at in a table that does not tell all experts apart
 
 
@@ -95,19 +96,25 @@ class CountTree:
         """
         root = self.root(low)
         heap = [] if root is None else [(root.bound, 0, root)]
-        count = 1
+        popped = pushed = 0
         while heap:
             self.bound, _, node = heapq.heappop(heap)
             if self.bound >= self.limit[0]:
                 break
-            if node.depth == self.experts:
-                _, columns = _Table(self, node).cheapest(np.iinfo(np.int64).max)
-                if len(columns) > 0:
-                    yield columns
-            else:
-                for child in self.children(node):
-                    heapq.heappush(heap, (child.bound, count, child))
-                    count += 1
+            dive = popped % _DIVE == 0
+            popped += 1
+            down: Node | None = node
+            while down is not None and not self.halt[0]:
+                if down.depth == self.experts:
+                    _, columns = self.solve(down)
+                    if len(columns) > 0:
+                        yield columns
+                    break
+                found = sorted(self.children(down), key=lambda child: child.bound)
+                down = found.pop(0) if dive and found else None
+                for child in found:
+                    pushed += 1
+                    heapq.heappush(heap, (child.bound, pushed, child))
             if self.halt[0]:
                 return
         self.bound = np.inf
@@ -128,6 +135,14 @@ class CountTree:
             if child is not None:
                 found.append(child)
         return found
+
+    def solve(self, node: Node) -> tuple[float, Indices]:
+        """Cheapest placement of a node that tells all experts apart.
+
+        Returns its cost in us and its column on each level; the limit and no columns if
+        no placement is below the limit.
+        """
+        return _Table(self, node).cheapest(np.iinfo(np.int64).max)
 
     def _choices(self, copies: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Copies with those of one more expert; of all, once no spare slot is left."""
