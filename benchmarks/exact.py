@@ -96,6 +96,8 @@ def warm_up(solvers: set[str]) -> None:
             limit = 1.0 if solver in ("cpsat", "milp", "exact", "bnb") else None
             with suppress(ValueError):  # EPLB knows equal slots only
                 gemopt.solve(small.instance, solver, time_limit=limit, iterations=1)
+    if "exact" in solvers:  # which takes it for larger layers
+        gemopt.solve(shaped(bursts(12, 1)[:4], 3, True, 0), "lpbb")
 
 
 def table(titles: list[str], rows: list[list[object]]) -> None:

@@ -57,6 +57,7 @@ _BUILT_IN = (
     Entry("moetuner", "solvers.moetuner:Moetuner", ("ortools",)),
     Entry("exact", "solvers.portfolio:Exact", ("ortools", "highspy")),
     Entry("bnb", "solvers.bnb:Bnb"),
+    Entry("lpbb", "solvers.lpbb:Lpbb"),
     Entry("cpsat", "solvers.cpsat:Cpsat", ("ortools",)),
     Entry("milp", "solvers.milp:Milp", ("highspy",)),
 )

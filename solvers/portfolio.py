@@ -1,4 +1,4 @@
-"""Exact by the back end that proves most of the kind: bnb, cpsat and milp in turn."""
+"""Exact by the back end that proves most of the kind: bnb, lpbb, cpsat or milp."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from solvers.exact.layers import (
     refusal,
     solve_layers,
 )
+from solvers.exact.relaxed import too_large
 from solvers.exact.sets import table_size
+from solvers.lpbb import run_lpbb
 from solvers.milp import run_highs
 
 Part = tuple[BackEnd, float]  #: back end, seconds that it may take
@@ -33,18 +35,21 @@ Part = tuple[BackEnd, float]  #: back end, seconds that it may take
 _TABLES = 1e12
 _COMPARISONS_A_SECOND = 1e9  #: a fifth of what a core does: the search needs time too
 _CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
+#: Experts times GPUs times steps up to which lpbb proves most layers in a minute.
+_LPBB_SIZE = 32 * 4 * 16
 
 
 class Exact:
     """Minimise exactly with the back ends that suit the instance.
 
-    Small layers go to `bnb`; where all latencies are lines and no expert has copies,
-    `cpsat` has a few seconds and `milp` the rest; everything else is for `cpsat`.
+    Small layers go to `bnb`. Where all latencies are lines and no expert has copies,
+    middle sizes go to `lpbb`; of larger ones `cpsat` has a few seconds and `milp` the
+    rest. Everything else is for `cpsat`.
     Bound and placement are the best of all that ran.
     """
 
     name: ClassVar[str] = "exact"
-    summary: ClassVar[str] = "exact: bnb, cpsat or milp, by what proves most"
+    summary: ClassVar[str] = "exact: bnb, lpbb, cpsat or milp, by what proves most"
     exact: ClassVar[bool] = True
     Params = ExactParams
 
@@ -108,6 +113,9 @@ def plan(instance: Instance, max_moves: int | None) -> list[Part]:
         pieces = np.diff(tables.piece_start)
         lines = (tables.kind == LINE) | ((tables.kind == CURVE) & (pieces == 1))
         if lines.all() and instance.num_slots == instance.num_experts:
+            size = instance.num_experts * instance.num_gpus * instance.num_steps
+            if size <= _LPBB_SIZE and too_large(instance) is None:
+                return [(run_lpbb, np.inf)]
             return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
     return [(cpsat, np.inf)]
 

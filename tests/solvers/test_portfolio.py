@@ -37,10 +37,11 @@ def test_small_layers_go_to_tables() -> None:
             assert plan(_poisson(8, models, spare), None)[0][0] is run_bnb
 
 
-def test_lines_without_replicas_go_on_with_highs() -> None:
-    """CP-SAT has the first seconds; stairs and replicas stay with it."""
-    assert _names(_poisson(32, LINES)) == ["run_cpsat", "run_highs"]
-    assert _names(_poisson(32, [TileActive(1, 1, 1, 1)] * 2))[-1] == "run_highs"
+def test_lines_without_replicas_are_for_linear_programs() -> None:
+    """Middle sizes are for lpbb; larger ones start with CP-SAT, as do stairs."""
+    assert _names(_poisson(32, LINES)) == ["run_lpbb"]
+    assert _names(_poisson(32, [TileActive(1, 1, 1, 1)] * 2)) == ["run_lpbb"]
+    assert _names(_poisson(256, LINES)) == ["run_cpsat", "run_highs"]
     assert _names(_poisson(32, STAIRS)) == ["run_cpsat"]
     assert _names(_poisson(32, LINES, spare=2)) == ["run_cpsat"]
 
