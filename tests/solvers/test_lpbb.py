@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 import gemopt
 from gemopt import Instance, Status
@@ -14,6 +15,7 @@ from gemopt.latency import LatencyModel, Line, Roofline, TileActive, TokenCurve,
 from solvers.exact.layers import Problem
 from solvers.exact.relaxation import Nodes, propagate, root_tableau, safe_bound
 from solvers.exact.relaxed import Relaxed, lines_of
+from solvers.exact.simplex import OPTIMAL, reoptimise
 from tests.brute_force import best_placement
 from tests.solvers import exact_cases as cases
 from tests.strategies import random_placement
@@ -154,3 +156,34 @@ def test_refuses_large_tableaus() -> None:
     counts = np.ones((64, 1, 128), dtype=int)
     with pytest.raises(ValueError, match="tableaus of about"):
         gemopt.solve(Instance.from_arrays(counts, [affine(9, 1)] * 8), NAME)
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(sorted(CASES)), st.integers(0, 9999))
+def test_the_root_equals_a_linear_program(case: str, seed: int) -> None:
+    """Our dual simplex and HiGHS agree on the relaxation."""
+    lines = lines_of(posed(drawn(CASES[case], seed)), np.arange(7))
+    nodes, (rows, experts), gpus = (
+        root_tableau(lines),
+        lines.cost.shape,
+        len(lines.slots),
+    )
+    arrays = [nodes.basic[0], nodes.column[0], nodes.state[0]]
+    status, _, _ = reoptimise(
+        nodes.t[0], nodes.rows[0], nodes.columns[0], *arrays, np.inf, 5000
+    )
+    place = np.kron(np.eye(experts), np.ones(gpus))
+    fill = np.kron(np.ones(experts), np.eye(gpus))
+    time = np.zeros((rows, experts, gpus))
+    time[np.arange(rows), :, lines.gpu] = lines.cost
+    steps = np.eye(len(lines.low))
+    exact = linprog(
+        np.concatenate([np.zeros(experts * gpus), np.ones(len(steps))]),
+        A_ub=np.hstack([time.reshape(rows, -1), -steps[lines.step]]),
+        b_ub=-lines.base,
+        A_eq=np.pad(np.vstack([place, fill]), ((0, 0), (0, len(steps)))),
+        b_eq=np.concatenate([np.ones(experts), lines.slots]),
+        bounds=[(0, None)] * (experts * gpus) + [(low, None) for low in lines.low],
+    )
+    assert status == OPTIMAL
+    assert nodes.t[0, 0, 0] == pytest.approx(exact.fun, rel=2e-6)
