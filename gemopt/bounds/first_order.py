@@ -23,9 +23,10 @@ from gemopt.bounds.program import ANCHOR, Program
 
 _RHO = 10.0  #: step of the entries and of the semidefinite copy
 _RHO_ROWS = 0.03  #: step of the rows
-_BOX = 1e-5  #: weight of the row-sum limits, which seldom bind, against all rows
+_BOX = 0.01  #: weight of the row-sum limits, which seldom bind, against all rows
 _RELAX = 1.9  #: over-relaxation
 _SINGLE_SIZE = 60  #: matrices of so many rows are kept in single precision
+_ESCAPED = 1e3  #: M this many times beyond a placement's: the iteration diverges
 _CHECK_GROWTH = 1.2  #: certify every 1.2 times as many iterations
 
 
@@ -61,6 +62,12 @@ def solve(
         Objective of the best placement, us: nothing above it can be proven.
     stop
         Polled at every iteration.
+
+    Returns
+    -------
+    Solved
+        The best bound of all iterations that were looked at; should they diverge, they
+        end early with what was proven before.
     """
     with in_pairs(p.size) as both:
         return _raised(p, start, both, seconds, iterations, target, stop)
@@ -82,6 +89,8 @@ def _raised(
     due, last, stalled = 8, 0.0, 0
     for iteration in range(1, iterations + 1):
         state.iterate()
+        if state.escaped():
+            break
         late = time.perf_counter() - began > seconds or stop()
         if iteration < due and iteration < iterations and not late:
             continue
@@ -109,15 +118,19 @@ class _State:
         along = p.rows @ left
         rows = p.rows - along @ left.T
         kappa = p.kappa[:, None] - along @ right.T  # [steps, n]
+        # The same of `box`; else `left` would be no eigenvectors of the M update.
+        self.box = p.box - left @ (left.T @ p.box)
+        fixed = right @ (left.T @ p.box)  # the rest of M box
+        self.low, self.high = p.low * p.unit - fixed, p.high * p.unit - fixed
         # Nor does a scale that the limits of `box` almost fix tell of the steps.
-        box = p.box / max(float(np.linalg.norm(p.box)), 1e-300)
+        box = self.box / max(float(np.linalg.norm(self.box)), 1e-300)
         free = rows - np.outer(rows @ box, box)
         self.scale = max(float(np.sqrt((free**2).mean())), 1e-12)
         self.rows, self.kappa = rows / self.scale, kappa / self.scale
         self.mass = p.weights / p.weights.mean()
         self.unit = float(p.weights.mean())
         gram = (self.rows * self.mass[:, None]).T @ self.rows
-        gram += np.outer(p.box, p.box) * self._box_weight(gram, p.box)
+        gram += np.outer(self.box, self.box) * self._box_weight(gram, self.box)
         k = left.shape[1]
         # Made negative along `left`, so that these directions come first.
         lifted = gram - (1 + np.trace(gram)) * left @ left.T
@@ -127,7 +140,7 @@ class _State:
         values = np.maximum((basis * (gram @ basis)).sum(axis=0), 0.0)
         values[:k] = 0.0
         divisor = 2 * _RHO + 0.5 * _RHO_ROWS * (values[:, None] + values)
-        self.u_box, self.y_box = np.zeros(n), start @ p.box
+        self.u_box, self.y_box = np.zeros(n), start @ self.box
         y = self.rows @ start
         u_y = self._first_weights(y)
         # Single precision halves the time of large products, and no proof rests on it.
@@ -137,6 +150,7 @@ class _State:
         self.rows, self.kappa = self.rows.astype(real), self.kappa.astype(real)
         self.size, self.mass = p.unit.astype(real), self.mass.astype(real)
         self.y, self.u_y = y.astype(real), u_y.astype(real)
+        self.most = _ESCAPED * max(1.0, float(np.abs(start).max()))
         self.m, self.psd, self.entries = (start.astype(real) for _ in range(3))
         self.u_psd, self.u_entries = np.zeros((2, n, n), dtype=real)
         self._gather((self.y - self.u_y) * self.mass[:, None])
@@ -181,6 +195,11 @@ class _State:
         self.both(lambda: out_of_basis(halves[0]), lambda: out_of_basis(halves[1]))
         self.both(self._project_psd, self._project_rest)
 
+    def escaped(self) -> bool:
+        """Whether M left every bound; what came before is still proven."""
+        inside = float(self.m.max()) < self.most and float(self.m.min()) > -self.most
+        return not inside  # also if M holds a NaN
+
     def _project_psd(self) -> None:
         moved = _ahead(self.m, self.psd, self.u_psd)
         shift = self.p.shift
@@ -203,8 +222,8 @@ class _State:
             self.y, self.u_y, back,
         )  # fmt: skip
         if p.replicas:
-            self.y_box += self.u_box + _RELAX * (self.m @ p.box - self.y_box)
-            box = np.clip(self.y_box, p.low * p.unit, p.high * p.unit)
+            self.y_box += self.u_box + _RELAX * (self.m @ self.box - self.y_box)
+            box = np.clip(self.y_box, self.low, self.high)
             self.y_box, self.u_box = box, self.y_box - box
         self._gather(back)
 
@@ -212,7 +231,7 @@ class _State:
         pull = back.T @ self.rows
         if self.p.replicas:
             box = self.box_weight * (self.y_box - self.u_box)
-            pull += np.outer(box, self.p.box)
+            pull += np.outer(box, self.box)
         self.pull = pull + pull.T
         self.pull *= 0.5 * _RHO_ROWS
         pull = np.subtract(self.entries, self.u_entries, out=pull)

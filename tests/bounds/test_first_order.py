@@ -7,9 +7,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from gemopt import Instance
-from gemopt.bounds import negative_part, pairs
+from gemopt.bounds import first_order, negative_part, pairs
 from gemopt.bounds.certificate import certified
-from gemopt.bounds.first_order import solve
+from gemopt.bounds.first_order import _State, solve
 from gemopt.bounds.lower_bound import layer_program
 from gemopt.bounds.negative_part import NegativePart
 from gemopt.bounds.program import Program
@@ -119,17 +119,63 @@ def test_following_proves_as_much_as_exact_projections() -> None:
     assert abs(followed.value - exact.value) < 0.1 * gain
 
 
-@pytest.mark.parametrize("unequal", [False, True])
-def test_replicas_do_not_slow_it_down(unequal: bool) -> None:
-    """A few hundred iterations go beyond water-filling, also on unequal GPUs."""
+def _with_replicas(unequal: bool) -> tuple[Program, np.ndarray]:
+    """32 experts in 40 slots, each spread over all GPUs at the start."""
     rng = np.random.default_rng(11)
     counts = rng.poisson(rng.lognormal(3, 0.7, (64, 32)))[:, None]
     models = [affine(60, 0.1 + 0.01 * unequal * (g % 3)) for g in range(8)]
     instance = Instance.from_arrays(counts, models, slots=[5] * 8)
     bound = water_filling(instance)[0]
     p = layer_program(instance, 0, bound, 1.1 * bound)
-    even = p.matrix(np.full((32, 8), 1 / 8))
     assert p.replicas
     assert p.joint == unequal
+    return p, p.matrix(np.full((32, 8), 1 / 8))
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_replicas_do_not_slow_it_down(unequal: bool) -> None:
+    """A few hundred iterations go beyond water-filling, also on unequal GPUs."""
+    p, even = _with_replicas(unequal)
     solved = solve(p, even, seconds=60.0, iterations=300)
     assert solved.value > 1.01 * p.constant
+
+
+@pytest.mark.parametrize("weight", [first_order._BOX, 3.0])
+@pytest.mark.parametrize("unequal", [False, True])
+def test_m_is_the_minimiser_of_each_iteration(unequal: bool, weight: float) -> None:
+    """It keeps the equations, and the gradient vanishes along all they leave free."""
+    p, even = _with_replicas(unequal)
+    with patch.object(first_order, "_BOX", weight):
+        state = _State(p, even)
+    for _ in range(5):
+        pulled = first_order._RHO * (state.psd - state.u_psd) + state.pull
+        state.iterate()
+    gram = (state.rows * state.mass[:, None]).T @ state.rows
+    gram += state.box_weight * np.outer(state.box, state.box)
+    curved = 0.5 * first_order._RHO_ROWS * (gram @ state.m + state.m @ gram)
+    gradient = 2 * first_order._RHO * state.m + curved - pulled
+    free = np.eye(p.size) - p.equal_left @ p.equal_left.T
+    size = np.abs(pulled).max()
+    assert np.abs(free @ gradient @ free).max() < 1e-9 * size
+    assert np.allclose(state.m @ p.equal_left, p.equal_right, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("experts", [32, 160])
+def test_diverging_iterations_end_with_what_was_proven(experts: int) -> None:
+    """Steps that overshoot end the loop early, with a valid bound and no warning."""
+    p, start = _program(experts, experts // 4)
+    with patch.object(first_order, "_RELAX", 2.1):
+        solved = solve(p, start, seconds=60.0, iterations=3000)
+    assert solved.iterations < 1000
+    assert solved.value > 1.01 * p.constant
+    assert solved.certificate is not None
+    assert certified(p, solved.certificate) == solved.value
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1e30])
+def test_a_matrix_beyond_all_bounds_is_noticed(wrong: float) -> None:
+    """NaN and infinity count as diverged, the start does not."""
+    state = _State(*_with_replicas(True))
+    assert not state.escaped()
+    state.m[3, 4] = wrong
+    assert state.escaped()
