@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--solver", action="append")
     args = parser.parse_args()
     args.solver = args.solver or ["exact"]
-    print(f"{machine(1)}, {args.jobs} threads a run\n")
+    print(f"{machine(args.jobs)}\n")
     next(part for part in parts if part.__name__ == args.part)(args, Runs(args.runs))
 
 

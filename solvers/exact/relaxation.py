@@ -17,8 +17,6 @@ from solvers.exact.simplex import (
 )
 
 _PIVOTS = 500  #: most pivots at a node: any dual point is a bound
-_GOLDEN = 0.6180339887498949
-_TINY = 1e-7  #: of a step's time; bounds leave these costs out
 _BEYOND = 1e-7  #: relative, how far above the limit the simplex goes on
 
 
@@ -65,9 +63,6 @@ def root_tableau(lines: Lines) -> Nodes:
     t = np.zeros((high, wide))
     t[0, 0] = lines.low.sum()
     t[0, 1 + placed :] = 1.0
-    # All else costs nothing: without tiny costs the simplex may go round in circles.
-    uneven = (np.arange(placed) * _GOLDEN) % 1.0
-    t[0, 1 : 1 + placed] = _TINY * lines.low.mean() * (1.0 + uneven)
     number = np.arange(rows)
     t[1 : 1 + rows, 0] = lines.low[lines.step] - lines.base
     t[1 + number, 1 + placed + lines.step] = -1.0
