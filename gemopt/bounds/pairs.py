@@ -26,7 +26,8 @@ def in_pairs(size: int) -> Iterator[Both]:
     Parameters
     ----------
     size
-        Rows of the matrices worked on.
+        Rows of the matrices worked on; 0 where only the limit is wanted, which also
+        works as a decorator, ``@in_pairs(0)``.
     """
     from threadpoolctl import ThreadpoolController
 

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix, hstack
 from gemopt.bounds.certificate import Certificate, home_costs, residual
 from gemopt.bounds.first_order import excess_over
 from gemopt.bounds.minorant import Floats, Ints
+from gemopt.bounds.pairs import in_pairs
 from gemopt.bounds.program import ANCHOR, Program
 from gemopt.bounds.sets import SetCertificate, SetProgram, cheapest, value_of
 
@@ -25,6 +26,7 @@ _NEAR = 0.02  #: sets within this part of a GPU's mean excess are kept
 _STALLED = 1e-5  #: rounds end when the bound rises by a smaller part of the excess
 
 
+@in_pairs(0)
 def solve_sets(
     p: SetProgram,
     start: SetCertificate,
@@ -38,7 +40,8 @@ def solve_sets(
 
     Each round solves the relaxation over the sets at hand, prices experts by a linear
     program, and looks for all sets that these prices overlook. Only the last step
-    decides on the bound that is returned.
+    decides on the bound that is returned. BLAS uses one thread meanwhile, as in
+    `gemopt.bounds.pairs.in_pairs`.
 
     Parameters
     ----------
@@ -96,6 +99,7 @@ def solve_sets(
     return best, dual
 
 
+@in_pairs(0)
 def from_co_location(p: SetProgram, c: Program, dual: Certificate) -> SetCertificate:
     """Dual point of D that proves at least what `dual` proves of C."""
     w, r = residual(c, dual)
