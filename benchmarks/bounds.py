@@ -7,7 +7,7 @@
 Each line of FILE is one instance: finished ones are not redone. Both parts print a
 Markdown table of means over seeds (real traffic: another layer and order of requests
 each). "search" is its `best` preset on the given steps (not resampled), "long" the same
-with 10 times as many proposals, from which the bounds start: what the two differ by is
+with 100 times as many proposals, from which the bounds start: what the two differ by is
 the search's share of a gap.
 """
 
@@ -28,7 +28,7 @@ from gemopt.bench import machine
 from gemopt.bounds import lower_bound
 from solvers.search.presets import PRESETS
 
-LONGER = 10  #: proposals of the long search over those of `best`
+LONGER = 100  #: proposals of the long search over those of `best`
 
 Row = dict[str, object]
 
