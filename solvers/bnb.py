@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
+from gemopt.model import Instance, Ints
 from solvers.exact.branching import Branching
-from solvers.exact.layers import Answer, Problem, solve_layers
+from solvers.exact.layers import Answer, BackEnd, Problem
 from solvers.exact.sets import too_large
+from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import Deadline, watched
 
 TINY = 12  #: experts up to which one thread proves a layer at once
 
 
-class Bnb:
+class Bnb(ExactSolver):
     """Minimise exactly whatever the latency family; see `solvers.exact.branching`.
 
     It proves up to 16 experts within seconds where the programs of `cpsat` and `milp`
@@ -25,35 +24,14 @@ class Bnb:
 
     name: ClassVar[str] = "bnb"
     summary: ClassVar[str] = "exact: branch and bound over sets of experts, tiny layers"
-    exact: ClassVar[bool] = True
-    Params = NoParams
-
-    def __init__(self, params: NoParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse layers whose tables are too large, with their size."""
         return too_large(instance)
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            run_bnb,
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=None,
-        )
+    def back_end(self, instance: Instance) -> BackEnd:
+        """Branch over sets."""
+        return run_bnb
 
 
 def run_bnb(

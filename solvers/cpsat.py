@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
+from gemopt.model import Instance, Ints
 from solvers.exact.communication import prove_joint
-from solvers.exact.layers import Answer, prove_model, refusal, solve_layers
+from solvers.exact.layers import Answer, BackEnd, prove_model, refusal
 from solvers.exact.model import Model, renamed
 from solvers.exact.scaling import Scaling, scaling_of
+from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import watched
 
 
@@ -37,46 +36,25 @@ class ExactParams:
             raise ValueError(f"max_moves = {self.max_moves} must be >= 0")
 
 
-class Cpsat:
+class Cpsat(ExactSolver):
     """Minimise exactly with CP-SAT; the bound and the placement survive any stop.
 
     Coefficients are whole numbers: tokens where all GPUs share one line, which loses
     nothing, else us times a scale, rounded down, so that the solver's bound is a bound
-    on the objective and the loss stays below 1e-7 of it. Runs with a time limit are
-    not repeatable to the byte: adapters never use this solver.
+    on the objective and the loss stays below 1e-7 of it.
     """
 
     name: ClassVar[str] = "cpsat"
     summary: ClassVar[str] = "exact: OR-Tools CP-SAT, proves small instances"
-    exact: ClassVar[bool] = True
     Params = ExactParams
-
-    def __init__(self, params: ExactParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse models that are too large, with an estimate of their size."""
         return refusal(instance, communication=True)
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            prove_joint if instance.comm else partial(prove_model, run_cpsat),
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=self.params.max_moves,
-        )
+    def back_end(self, instance: Instance) -> BackEnd:
+        """The rows of one layer, or of compute and communication."""
+        return prove_joint if instance.comm else partial(prove_model, run_cpsat)
 
 
 def run_cpsat(
@@ -141,9 +119,14 @@ def _build(
     ]
     for time in model.times:
         unit = scale.unit[time.step]
-        base = time.constant - scale.offset[time.step]
-        terms = sum(floor(c * unit + 1e-9) * variables[v] for v, c in time.terms)
-        kept = cp.add(steps[time.step] >= floor(base * unit + 1e-9) + terms)
+        base = floor((time.constant - scale.offset[time.step]) * unit + 1e-9)
+        whole = [(v, floor(c * unit + 1e-9)) for v, c in time.terms]
+        # What exceeds the highest time alone need not do so by more than 1: large
+        # coefficients are refused, or lead OR-Tools astray (see `run_cpsat`).
+        most = max(lowest[time.step], highest[time.step]) - base + 1
+        most = int(most) - sum(c for _, c in whole if c < 0)
+        terms = sum(min(c, most) * variables[v] for v, c in whole)
+        kept = cp.add(steps[time.step] >= base + terms)
         if time.guard is not None:
             kept.only_enforce_if(variables[time.guard])
     cp.minimize(sum(steps))

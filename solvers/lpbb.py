@@ -6,18 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
-from solvers.exact.layers import Answer, Problem, solve_layers
+from gemopt.model import Instance, Ints
+from solvers.exact.layers import Answer, BackEnd, Problem
 from solvers.exact.relaxed import Relaxed, too_large
+from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import Deadline, watched
 
 _SEARCHES = 4  #: seeds of `search` that look for a better hint before the proof
 _INSTANT = 16  #: experts up to which a proof takes less time than these searches
 
 
-class Lpbb:
+class Lpbb(ExactSolver):
     """Minimise exactly where latencies are lines; see `solvers.exact.relaxed`.
 
     It proves E = 32, G = 4, T = 16 within a minute, equal and unequal GPUs, where
@@ -28,35 +27,14 @@ class Lpbb:
     summary: ClassVar[str] = (
         "exact: branch and bound on linear programs, some 32 experts"
     )
-    exact: ClassVar[bool] = True
-    Params = NoParams
-
-    def __init__(self, params: NoParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse curves, replicas, communication, and tableaus that are too large."""
         return too_large(instance)
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            run_lpbb,
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=None,
-        )
+    def back_end(self, instance: Instance) -> BackEnd:
+        """Branch on linear programs."""
+        return run_lpbb
 
 
 def run_lpbb(
@@ -69,6 +47,7 @@ def run_lpbb(
     stop: Callable[[], bool],
 ) -> Answer:
     """Search one layer, from the best of several searches: a better hint cuts more."""
+    late = Deadline(stop, seconds)
     if problem.instance.num_experts > _INSTANT:
         hint = _polished(problem, hint, Deadline(stop, seconds / 4), jobs, seed)
     search = Relaxed(problem, hint)
@@ -76,7 +55,7 @@ def run_lpbb(
     def halt() -> None:
         search.halt[0] = 1
 
-    watched(lambda: search.run(jobs), Deadline(stop, seconds), halt)
+    watched(lambda: search.run(jobs), late, halt)
     return Answer(search.bound, hint if search.phy2log is None else search.phy2log)
 
 

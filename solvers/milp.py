@@ -11,13 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.sparse import csr_array
 
-from gemopt.model import SHARE_UNIT, Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
+from gemopt.model import SHARE_UNIT, Instance, Ints
 from solvers.cpsat import ExactParams, row_of
-from solvers.exact.layers import Answer, prove_model, refusal, solve_layers
+from solvers.exact.layers import Answer, BackEnd, prove_model, refusal
 from solvers.exact.model import Model, Row, Terms, TimeRow, renamed
 from solvers.exact.scaling import TOTAL, Scaling, scaling_of
+from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import watched
 
 Flat = tuple[Terms, float, float]  #: terms, low, high
@@ -25,41 +24,21 @@ _TOLERANCE = 1e-7  #: of HiGHS, absolute; times are in units of the mean bound
 _SAFETY = 1e-7  #: taken off the bound, relative, for the solver's tolerances
 
 
-class Milp:
+class Milp(ExactSolver):
     """Minimise exactly with HiGHS. Its bound is of floating point, and 1e-7 is taken
     off for that; guarded rows become big-M rows."""
 
     name: ClassVar[str] = "milp"
     summary: ClassVar[str] = "exact: HiGHS, the better bound on hard affine instances"
-    exact: ClassVar[bool] = True
     Params = ExactParams
-
-    def __init__(self, params: ExactParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse models that are too large, with an estimate of their size."""
         return refusal(instance)
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            partial(prove_model, run_highs),
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=self.params.max_moves,
-        )
+    def back_end(self, instance: Instance) -> BackEnd:
+        """The rows of one layer."""
+        return partial(prove_model, run_highs)
 
 
 def run_highs(

@@ -10,10 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from gemopt.latency.base import CURVE, LINE
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
+from gemopt.model import Instance, Ints
 from gemopt.result import PROOF_TOLERANCE
-from gemopt.solver import Outcome
 from solvers.bnb import run_bnb
 from solvers.cpsat import ExactParams, run_cpsat
 from solvers.exact.communication import prove_joint
@@ -23,10 +21,10 @@ from solvers.exact.layers import (
     Problem,
     prove_model,
     refusal,
-    solve_layers,
 )
 from solvers.exact.relaxed import too_large
 from solvers.exact.sets import table_size
+from solvers.exact.solver import ExactSolver
 from solvers.lpbb import run_lpbb
 from solvers.milp import run_highs
 
@@ -39,7 +37,7 @@ _CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
 _LPBB_SIZE = 32 * 4 * 16
 
 
-class Exact:
+class Exact(ExactSolver):
     """Minimise exactly with the back ends that suit the instance.
 
     Small layers go to `bnb`. Where all latencies are lines and no expert has copies,
@@ -50,11 +48,7 @@ class Exact:
 
     name: ClassVar[str] = "exact"
     summary: ClassVar[str] = "exact: bnb, lpbb, cpsat or milp, by what proves most"
-    exact: ClassVar[bool] = True
     Params = ExactParams
-
-    def __init__(self, params: ExactParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse models that are too large, with an estimate of their size."""
@@ -74,25 +68,9 @@ class Exact:
         work = instance.num_layers * table_size(instance)[0]
         return work <= _COMPARISONS_A_SECOND * seconds
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            run_portfolio,
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=self.params.max_moves,
-        )
+    def back_end(self, instance: Instance) -> BackEnd:
+        """One back end after the other, as `plan` says."""
+        return run_portfolio
 
 
 def _has_tables(instance: Instance, max_moves: int | None) -> bool:

@@ -12,8 +12,7 @@ import numpy as np
 
 from gemopt import registry
 from gemopt.bounds.communication import communication_bound
-from gemopt.bounds.counting import count_heavy
-from gemopt.bounds.minorant import minorant
+from gemopt.bounds.one_step import raised_steps
 from gemopt.bounds.water_filling import water_filling
 from gemopt.evaluation import evaluate
 from gemopt.model import Floats, Instance, Ints, Placement
@@ -27,6 +26,7 @@ from solvers.exact.tangents import add_tangents, is_smooth
 
 _HINT_SECONDS = 5.0
 _FIRST_SLICE = 2.0  #: seconds of the first round over several layers
+_COARSE = 0.5  #: units were chosen for a cost; below this part of it they are coarse
 
 
 @dataclass
@@ -171,56 +171,86 @@ def solve_layers(
     max_moves: int | None,
 ) -> Outcome:
     """Prove layer after layer, in rounds of growing time while several are open."""
-    best = hint_for(instance, seed, start, monitor.stop)
-    cost = evaluate(instance, best).per_layer
-    monitor.improved(float(cost.sum()), best)
-    one_step = _one_step_bounds(instance)
-    bounds = _layer_bounds(instance, one_step)
-    rows, cost = best.phy2log.copy(), cost.copy()
-    problems: dict[int, Problem] = {}
+    layers = _Layers(instance, hint_for(instance, seed, start, monitor.stop), monitor)
     seconds = _FIRST_SLICE
     stop = Stop(monitor)
 
-    def unproven() -> list[int]:
-        gap = cost - bounds
-        return np.flatnonzero(gap > PROOF_TOLERANCE * cost).tolist()
-
-    def improve(layer: int, limit: float) -> None:
-        """Work on one layer and keep what comes of it."""
-        if layer not in problems:
-            first = None if start is None else start.phy2log[layer]
-            problems[layer] = Problem(
-                instance, layer, one_step[layer], float(cost[layer]), max_moves, first
-            )
-        answer = back_end(
-            problems[layer],
-            rows[layer],
-            seconds=limit,
-            jobs=jobs,
-            seed=seed,
-            stop=stop,
-        )
-        bounds[layer] = max(bounds[layer], answer.bound)
-        if answer.phy2log is not None:
-            found = problems[layer].cost(answer.phy2log)
-            if found < cost[layer]:
-                rows[layer], cost[layer] = answer.phy2log, found
-                better = Placement(rows.copy(), instance.slots)
-                monitor.improved(float(cost.sum()), better)
-        monitor.bounded(float(np.minimum(bounds, cost).sum()))
+    def work(layer: int, limit: float) -> None:
+        first = None if start is None else start.phy2log[layer]
+        problem = layers.posed(layer, max_moves, first)
+        hint, began = layers.rows[layer], time.perf_counter()
+        answer = back_end(problem, hint, seconds=limit, jobs=jobs, seed=seed, stop=stop)
+        layers.learn(problem, answer, time.perf_counter() - began < limit)
 
     try:
-        while unproven() and not stop():
-            todo = unproven()
+        while (todo := layers.unproven()) and not stop():
             for layer in todo:
-                improve(layer, np.inf if len(todo) == 1 else seconds)
+                work(layer, np.inf if len(todo) == 1 else seconds)
                 if stop():
                     break
             seconds *= 4.0
     except KeyboardInterrupt:
         stop.interrupt()
-    placement = Placement(rows, instance.slots)
-    return _outcome(placement, cost, bounds, stop.reason, max_moves)
+    placement = Placement(layers.rows, instance.slots)
+    return _outcome(placement, layers.cost, layers.bounds, stop.reason, max_moves)
+
+
+class _Layers:
+    """What is known of every layer.
+
+    Attributes
+    ----------
+    rows
+        Best placement, expert by slot, int64 ``[layers, slots]``.
+    cost, bounds
+        Its cost and what is proven, us ``[layers]``.
+    """
+
+    def __init__(self, instance: Instance, best: Placement, monitor: Monitor) -> None:
+        self._instance, self._monitor = instance, monitor
+        self.rows = best.phy2log.copy()
+        self.cost = evaluate(instance, best).per_layer.copy()
+        monitor.improved(float(self.cost.sum()), best)
+        self._one_step = _one_step_bounds(instance)
+        self.bounds = _layer_bounds(instance, self._one_step)
+        self._problems: dict[int, Problem] = {}
+        self._ended: set[int] = set()  # a back end can do no more
+
+    def unproven(self) -> list[int]:
+        """Layers on which work may still help."""
+        gap = self.cost - self.bounds
+        todo = np.flatnonzero(gap > PROOF_TOLERANCE * self.cost).tolist()
+        return [layer for layer in todo if layer not in self._ended]
+
+    def posed(self, layer: int, max_moves: int | None, start: Ints | None) -> Problem:
+        """The problem of a layer, made when first asked for."""
+        if layer not in self._problems:
+            self._problems[layer] = Problem(
+                self._instance,
+                layer,
+                self._one_step[layer],
+                float(self.cost[layer]),
+                max_moves,
+                start,
+            )
+        return self._problems[layer]
+
+    def learn(self, problem: Problem, answer: Answer, early: bool) -> None:
+        """Keep what an answer is worth; `early` says that time was left."""
+        layer = problem.layer
+        before = self.bounds[layer], self.cost[layer]
+        self.bounds[layer] = max(self.bounds[layer], answer.bound)
+        if answer.phy2log is not None:
+            found = problem.cost(answer.phy2log)
+            if found < self.cost[layer]:
+                self.rows[layer], self.cost[layer] = answer.phy2log, found
+                better = Placement(self.rows.copy(), self._instance.slots)
+                self._monitor.improved(float(self.cost.sum()), better)
+                if found < _COARSE * problem.known:
+                    del self._problems[layer]  # to be posed anew, in finer units
+        if early and (self.bounds[layer], self.cost[layer]) == before:
+            self._ended.add(layer)
+        self._monitor.bounded(float(np.minimum(self.bounds, self.cost).sum()))
 
 
 def _outcome(
@@ -233,7 +263,7 @@ def _outcome(
     """What is known in the end; cost and bound of each layer in us ``[layers]``."""
     proven = cost - bounds <= PROOF_TOLERANCE * cost
     if reason is None or proven.all():
-        reason = StopReason.PROVEN
+        reason = StopReason.PROVEN if proven.all() else StopReason.FINISHED
     total = float(np.minimum(bounds, cost).sum())
     return Outcome(
         placement,
@@ -253,12 +283,9 @@ def _layer_bounds(instance: Instance, one_step: Floats) -> Floats:
 
 
 def _one_step_bounds(instance: Instance) -> Floats:
-    """The better of water-filling and counting, us ``[layers, steps]``."""
-    bounds = water_filling(instance)
-    if instance.num_slots == instance.num_experts:
-        for layer in range(instance.num_layers):
-            bounds[layer] = count_heavy(minorant(instance, layer), bounds[layer])
-    return bounds
+    """Best bound of each step alone, us ``[layers, steps]``."""
+    flow = enumerate(water_filling(instance))
+    return np.array([raised_steps(instance, layer, steps)[0] for layer, steps in flow])
 
 
 def prove_model(
@@ -288,6 +315,7 @@ def prove_model(
         if cost < lowest:
             lowest, best.phy2log = cost, answer.phy2log
         done = not smooth or lowest - best.bound <= PROOF_TOLERANCE * lowest / 2
+        done = done or lowest < _COARSE * model.known
         late = stop() or time.perf_counter() - began >= seconds
         if done or late or add_tangents(model, answer.phy2log) == 0:
             return best

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import gemopt
 from gemopt import Instance, Placement, Status, StopReason
-from gemopt.latency import TokenCurve, affine
+from gemopt.latency import Line, Roofline, TokenCurve, affine
 from tests.bounds.test_bounds import same_gpus
 from tests.brute_force import best_placement
 from tests.strategies import instances, random_placement
@@ -89,3 +89,15 @@ def keeps_the_incumbent_when_interrupted(name: str) -> None:
     result = gemopt.solve(hard(), name, observer=Impatient())
     assert result.stop_reason == StopReason.INTERRUPTED
     assert result.placement is not None and result.lower_bound > 0
+
+
+def starts_from_anywhere(name: str) -> None:
+    """A start of a thousand times the optimum leaves the units fine enough."""
+    smooth = Roofline(Line(18, 22, 46, 0.02), Line(1, 0, 7, 0.03), 64, 2.5)
+    counts = np.array([[[296, 0]]])
+    instance = Instance.from_arrays(counts, [smooth, affine(1, 900.0)], slots=[1, 1])
+    start = Placement(np.array([[1, 0]]), instance.slots)
+    result = gemopt.solve(instance, name, start=start, time_limit=60)
+    assert result.status == Status.OPTIMAL
+    assert result.objective < 0.002 * gemopt.evaluate(instance, start).objective
+    assert result.seconds < 30

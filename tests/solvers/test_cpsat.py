@@ -47,3 +47,8 @@ def test_large_coefficients_keep_the_optimum() -> None:
     start = Placement(np.array([[2, 1, 1, 0]]), instance.slots)
     result = gemopt.solve(instance, NAME, start=start)
     assert result.objective == pytest.approx(16.0)
+
+
+def test_a_terrible_start_does_no_harm() -> None:
+    """Units are chosen anew once a far better placement is known."""
+    cases.starts_from_anywhere(NAME)

@@ -33,3 +33,8 @@ def test_refuses_what_does_not_fit() -> None:
 def test_an_interrupt_keeps_the_incumbent() -> None:
     """Nothing found so far is lost."""
     cases.keeps_the_incumbent_when_interrupted(NAME)
+
+
+def test_a_terrible_start_does_no_harm() -> None:
+    """Units are chosen anew once a far better placement is known."""
+    cases.starts_from_anywhere(NAME)
