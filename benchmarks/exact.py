@@ -222,7 +222,8 @@ def _cell(
         one = model(family, rng)
         models = [model(family, rng) if unequal else one for _ in range(gpus)]
         counts = bursts(experts, 30_000 + seed)[:steps, None]
-        instance = Instance.from_arrays(counts, models)
+        slots = experts // gpus + (np.arange(gpus) < experts % gpus)
+        instance = Instance.from_arrays(counts, models, slots=slots)
         limit = args.seconds
         return outcome(
             gemopt.solve(instance, "exact", time_limit=limit, jobs=args.jobs)
@@ -310,7 +311,7 @@ def main() -> None:
     parser.add_argument("--solver", action="append")
     args = parser.parse_args()
     args.solver = args.solver or ["exact"]
-    print(f"{machine(args.jobs)}\n")
+    print(machine(1) | {"cores_per_run": args.jobs}, "\n")
     next(part for part in parts if part.__name__ == args.part)(args, Runs(args.runs))
 
 

@@ -40,7 +40,9 @@ class SearchParams:
     Parameters
     ----------
     preset
-        ``"fast"`` (inside an engine's loop), ``"default"`` or ``"best"`` (offline).
+        ``"fast"`` (inside an engine's loop), ``"default"``, ``"best"`` (offline), or
+        ``"long"`` (100 times the annealing of ``"best"``, 2-10 s a layer: for the
+        least objective of given steps, with `resample` False).
     max_moves
         With a start: most slots of a layer that may change; None for no limit.
     move_us

@@ -87,6 +87,16 @@ def test_best_finds_optimum_of_tiny_instances(slots: list[int]) -> None:
         assert found == pytest.approx(best_placement(instance)[1], rel=1e-6)
 
 
+def test_long_costs_less_than_best_on_the_given_steps() -> None:
+    """A hundred times the annealing finds a placement that costs these steps less."""
+    instance = synthetic_instance(64, 8, 64, steps=24)
+    best, long = (
+        gemopt.solve(instance, "search", params={"preset": name, "resample": False})
+        for name in ("best", "long")
+    )
+    assert long.objective < best.objective
+
+
 def test_jobs_do_not_change_the_answer() -> None:
     """One thread and three give the same bytes."""
     instance = synthetic_instance(16, 4, 20, steps=32, layers=5)
