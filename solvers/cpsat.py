@@ -123,8 +123,10 @@ def _build(
         whole = [(v, floor(c * unit + 1e-9)) for v, c in time.terms]
         # What exceeds the highest time alone need not do so by more than 1: large
         # coefficients are refused, or lead OR-Tools astray (see `run_cpsat`).
-        most = max(lowest[time.step], highest[time.step]) - base + 1
-        most = int(most) - sum(c for _, c in whole if c < 0)
+        above = int(max(lowest[time.step], highest[time.step])) + 1
+        above -= sum(c for _, c in whole if c < 0)
+        base = min(base, above)
+        most = above - base
         terms = sum(min(c, most) * variables[v] for v, c in whole)
         kept = cp.add(steps[time.step] >= base + terms)
         if time.guard is not None:

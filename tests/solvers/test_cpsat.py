@@ -5,7 +5,7 @@ import pytest
 
 import gemopt
 from gemopt import Instance, Placement
-from gemopt.latency import TileActive
+from gemopt.latency import TileActive, TokenCurve
 from tests.solvers import exact_cases as cases
 from tests.strategies import FAMILIES
 
@@ -52,3 +52,13 @@ def test_large_coefficients_keep_the_optimum() -> None:
 def test_a_terrible_start_does_no_harm() -> None:
     """Units are chosen anew once a far better placement is known."""
     cases.starts_from_anywhere(NAME)
+
+
+def test_pieces_above_the_known_cost_stay_out_of_reach() -> None:
+    """A piece of a curve whose base alone costs too much lends no time to its loads."""
+    points = ((32.0, 43.0), (64.0, 63.0), (96.0, 67.0))
+    model = TokenCurve(points, interpolation="linear")
+    instance = Instance.from_arrays([[[8, 68]]], [model] * 2, slots=[1, 2])
+    result = gemopt.solve(instance, NAME)
+    assert result.status == "optimal"
+    assert result.objective == pytest.approx(43.0 + 10 / 32 * 20)
