@@ -62,6 +62,9 @@ def run_highs(
         "output_flag": False,
         # Starts a HiGHS of its own that prints a banner; the hint serves better.
         "mip_heuristic_run_root_reduced_cost": False,
+        # Of HiGHS 1.16, it loses optima (github.com/ERGO-Code/HiGHS/issues/3094 is one
+        # such case) and shortens no proof of these models.
+        "presolve": "off",
         "threads": jobs,
         "random_seed": seed % 2**31,
         "mip_rel_gap": 0.0,
