@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gemopt.bounds.assignment_kernels import cheapest, moments
 from gemopt.bounds.minorant import Kinds, rows_of_steps
 from gemopt.latency.base import CURVE, LINE
 from gemopt.latency.tables import LatencyTables, compile_tables
@@ -15,6 +16,8 @@ from gemopt.model import SHARE_UNIT, Instance
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: Steps x experts x kinds x counts that are worked on, some 10 s of one core.
+MOST_WORK = 40_000_000
 _CELLS = 400_000  #: entries of the costs that are worked on at once
 _COOLING = np.geomspace(2.0, 0.001, 24)  #: share of an expert's mean cost
 _ENTROPY = 0.2  #: share of the temperature that keeps weights positive
@@ -26,12 +29,14 @@ _ROUNDING = 1e-11  #: relative, of the sums of one step
 class _Costs:
     """What weights of the two lines and the price of a slot multiply in some steps.
 
-    `each` is the part of all r = 1, 2... copies of an expert, on one kind,
-    ``[steps, kinds, 3, experts, copies]``; `fixed` that of all GPUs ``[steps, kinds,
-    3]``; `norm` the power of the norm of the weights of a kind ``[steps, kinds, 1]``.
+    `each` is the part of all r = 1, 2... copies of an expert, on one kind, ``[2, steps,
+    experts, kinds, copies]`` (that of the price is -r); `fixed` that of all GPUs
+    ``[steps, kinds, 3]``; `norm` the power of the norm of the weights of a kind
+    ``[steps, kinds, 1]``.
     """
 
     each: Floats
+    copies: Floats
     fixed: Floats
     norm: Floats
     members: Floats
@@ -41,14 +46,28 @@ class _Costs:
         return self.members * _norm(x[:, :, :2], self.norm)[:, :, 0]
 
 
+def work(instance: Instance) -> int:
+    """Steps x experts x kinds x numbers of copies of a layer, for `MOST_WORK`."""
+    kinds = len(Kinds.of(instance).members)
+    cells = kinds * instance.num_experts * len(_copies(instance))
+    return 0 if (instance.tables.kind == CURVE).all() else instance.num_steps * cells
+
+
+def _copies(instance: Instance) -> Ints:
+    """Numbers of copies that an expert can have, each on a GPU of its own."""
+    spare = instance.num_slots - instance.num_experts
+    return np.arange(1, min(instance.num_gpus, spare + 1) + 1)
+
+
 def assignment(instance: Instance, layer: int, bound: Floats) -> Floats:
     """Raise a bound of each step, us ``[steps]``.
 
     Valid for every instance; it says something of steps where no GPU has a curve in
-    tokens. Let kind k have m_k GPUs with s_k slots, and latency at least
-    ``base_k + sum f_ke(r_e)`` over the experts it holds, f_ke(r) being the cost of one
-    of r copies of e: exact for active experts, tiles and tokens. With weights l_k >= 0,
-    ``sum_k m_k l_k = 1``, and any prices p_k of slots, the slowest GPU needs at least
+    tokens, and nothing where `work` exceeds `MOST_WORK`. Let kind k have m_k GPUs with
+    s_k slots, and latency at least ``base_k + sum f_ke(r_e)`` over the experts it
+    holds, f_ke(r) being the cost of one of r copies of e: exact for active experts,
+    tiles and tokens. With weights l_k >= 0, ``sum_k m_k l_k = 1``, and any prices p_k
+    of slots, the slowest GPU needs at least
 
         sum_k m_k (l_k base_k + s_k p_k) + sum_e min_{k, r} r (l_k f_ke(r) - p_k),
 
@@ -59,12 +78,13 @@ def assignment(instance: Instance, layer: int, bound: Floats) -> Floats:
     Weights and prices come from Newton steps on a smoothed version, cooled down; the
     bound is computed from them in the plain one, whatever they are.
     """
+    if work(instance) > MOST_WORK:
+        return bound
     kinds = Kinds.of(instance)
     tables = compile_tables(kinds.models)
     rows = rows_of_steps(tables, instance.step_tokens[layer])
     lined = np.flatnonzero((tables.kind[rows] != CURVE).all(axis=0))
-    spare = instance.num_slots - instance.num_experts
-    copies = np.arange(1, min(instance.num_gpus, spare + 1) + 1)
+    copies = _copies(instance)
     raised = bound.copy()
     cells = 2 * len(kinds.members) * instance.num_experts * len(copies)
     chunk = max(1, _CELLS // cells)
@@ -80,23 +100,24 @@ def _costs(
     kinds: Kinds, tables: LatencyTables, rows: Ints, loads: Ints, copies: Ints
 ) -> _Costs:
     # As `evaluate` splits: whole multiples of 1 / SHARE_UNIT, rounded down.
-    share = np.floor_divide(loads.T[:, None, :, None] * SHARE_UNIT, copies) / SHARE_UNIT
+    shares = loads.T[:, :, None, None] * SHARE_UNIT // copies
+    share = shares / SHARE_UNIT  # [steps, experts, 1, copies]
     lines = tables.lines.copy()
     alone = tables.kind == LINE  # as the maximum of the line and itself
     lines[alone, 1] = lines[alone, 0]
-    line = lines[rows.T][..., None, None]  # [steps, kinds, 2, 4, 1, 1]
-    tiles = np.ceil(share / tables.tile[rows.T][:, :, None, None])[:, :, None]
-    active, tokens = (share > 0)[:, :, None], share[:, :, None]
-    each = line[:, :, :, 1] * active + line[:, :, :, 2] * tiles
-    each += line[:, :, :, 3] * tokens
-    slot = np.full_like(each[:, :, :1], -1.0)
+    line = lines[rows.T]  # [steps, kinds, 2, 4]
+    active, tile, token = np.moveaxis(line[:, None, :, None, :, 1:], (5, 4), (0, 1))
+    each = tile * np.ceil(share / tables.tile[rows.T][:, None, :, None])
+    each += active * (share > 0) + token * share
+    each *= copies
     members = kinds.members.astype(np.float64)
-    base = line[:, :, :, 0, 0, 0] * members[:, None]
+    base = line[..., 0] * members[:, None]
     room = np.broadcast_to((members * kinds.slots)[:, None], base[:, :, :1].shape)
     power = tables.power[rows.T][:, :, None]
     safe = np.where(power > 0, power, 2.0)
     return _Costs(
-        each=np.concatenate([each, slot], axis=2) * copies,
+        each=each,
+        copies=copies.astype(np.float64),
         fixed=np.concatenate([base, room], axis=2),
         norm=np.where(power > 0, safe / (safe - 1), 1.0),
         members=members,
@@ -106,12 +127,15 @@ def _costs(
 def _best(costs: _Costs) -> Floats:
     """Bound of each step, us ``[steps]``, from weights and prices looked for."""
     m = costs.members
-    even = costs.fixed / m[:, None] + costs.each[..., 0].sum(axis=3) / m.sum()
-    unit = np.maximum(even[:, :, :2].max(axis=(1, 2)), 1e-12)
+    alone = np.moveaxis(costs.each[..., 0].sum(axis=2), 0, 2) / m.sum()
+    even = costs.fixed[:, :, :2] / m[:, None] + alone
+    unit = np.maximum(even.max(axis=(1, 2)), 1e-12)
     us = np.ones((len(unit), 1, 3))
     us[:, 0, :2] = unit[:, None]
     costs = replace(
-        costs, each=costs.each / us[..., None, None], fixed=costs.fixed / us
+        costs,
+        each=costs.each / unit[:, None, None, None],
+        fixed=costs.fixed / us,
     )
     x = np.zeros(costs.fixed.shape)
     x[:, :, :2] = 0.5 / m.sum()
@@ -130,7 +154,7 @@ def _norm(w: Floats, power: Floats) -> Floats:
 
 def _value(costs: _Costs, x: Floats) -> Floats:
     """Bound that weights and prices ``[steps, kinds, 3]`` prove, ``[steps]``."""
-    least = np.einsum("tki,tkier->tker", x, costs.each).min(axis=(1, 3))
+    least = cheapest(costs.each, costs.copies, x)
     fixed = x * costs.fixed
     size = np.abs(fixed).sum(axis=(1, 2)) + np.abs(least).sum(axis=1)
     value = fixed.sum(axis=(1, 2)) + least.sum(axis=1) - _ROUNDING * size
@@ -148,18 +172,11 @@ def _newton(
     """
     steps, kinds = x.shape[:2]
     cold = heat / costs.fixed[0, :, 2].sum()
-    each = costs.each
-    held = np.einsum("tki,tkier->tker", x, each)
-    chance = np.exp((held.min(axis=(1, 3), keepdims=True) - held) / cold)
-    chance /= chance.sum(axis=(1, 3), keepdims=True)
-    borne = chance[:, :, None] * each
-    placed = borne.sum(axis=4)  # [steps, kinds, 3, experts]
+    placed, second = moments(costs.each, costs.copies, x, cold)
     flat = placed.reshape(steps, 3 * kinds, -1)
     curved = flat @ flat.transpose(0, 2, 1) / cold
     view = curved.reshape(steps, kinds, 3, kinds, 3)
     on = np.arange(kinds)
-    rows = (steps, kinds, 3, -1)
-    second = borne.reshape(rows) @ each.reshape(rows).transpose(0, 1, 3, 2)
     view[:, on, :, on] -= second.transpose(1, 0, 2, 3) / cold
     # The surface bends where a maximum is smooth.
     w, m = x[:, :, :2], costs.members[:, None]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gemopt.bounds.assignment import MOST_WORK as MOST_ASSIGNED
+from gemopt.bounds.assignment import work as assignment_work
 from gemopt.bounds.certificate import Certificate
 from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.minorant import Floats, minorant
@@ -75,10 +77,10 @@ def lower_bound(
         `gemopt.bounds.communication`, and joined with the bound on compute.
     effort
         ``"none"`` (water-filling), ``"quick"`` (and assigning experts where latency
-        depends on tiles or active experts, and counting heavy ones, the latter without
-        replicas), ``"strong"`` (and the co-location bound, raised by sets of experts
-        where these can be enumerated, 10 s a layer), or the seconds that these two may
-        take in each layer.
+        depends on tiles or active experts and this takes at most some 10 s in all, and
+        counting heavy ones, without replicas), ``"strong"`` (and the co-location
+        bound, raised by sets of experts where these can be enumerated, 10 s a layer),
+        or the seconds that these two may take in each layer.
     placement
         A good placement: both start from it.
     time_limit
@@ -101,12 +103,13 @@ def lower_bound(
     instance = replace(instance, comm=None)
     one_step = water_filling(instance)
     values, kinds, duals = [], [], []
+    assign = effort != "quick" or layers * assignment_work(instance) <= MOST_ASSIGNED
     working = _working(instance, one_step, placement)
     for layer in range(layers):
         bound = one_step[layer]
         kind, dual = "water filling", None
         if effort != "none":
-            bound, kind = raised_steps(instance, layer, bound)
+            bound, kind = raised_steps(instance, layer, bound, assign=assign)
         value = communication.with_steps(layer, bound)
         share = seconds
         if time_limit is not None:

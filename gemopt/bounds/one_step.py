@@ -6,8 +6,12 @@ from gemopt.bounds.minorant import Floats, minorant
 from gemopt.model import Instance
 
 
-def raised_steps(instance: Instance, layer: int, flow: Floats) -> tuple[Floats, str]:
+def raised_steps(
+    instance: Instance, layer: int, flow: Floats, *, assign: bool = True
+) -> tuple[Floats, str]:
     """Raise the water-filling bound of each step of a layer, us ``[steps]``.
+
+    `assign` False leaves the assignment bound out, which takes longest.
 
     Returns
     -------
@@ -16,7 +20,7 @@ def raised_steps(instance: Instance, layer: int, flow: Floats) -> tuple[Floats, 
         "counting".
     """
     bound, kind = flow, "water filling"
-    raised = assignment(instance, layer, bound)
+    raised = assignment(instance, layer, bound) if assign else bound
     if raised @ instance.weights > bound @ instance.weights:
         bound, kind = raised, "assignment"
     if instance.num_slots == instance.num_experts:

@@ -1,5 +1,7 @@
 """The assignment bound and common costs against brute force and linear programs."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from gemopt import Instance, Placement, evaluate
-from gemopt.bounds.assignment import _costs, _value, assignment
+from gemopt.bounds.assignment import _costs, _value, assignment, work
 from gemopt.bounds.lower_bound import lower_bound
 from gemopt.bounds.minorant import Kinds, minorant, rows_of_steps
 from gemopt.latency import Line, Regimes, Roofline, TileActive
@@ -192,3 +194,20 @@ def test_a_placement_of_one_gpu_is_met() -> None:
     placement = Placement(np.arange(3)[None], instance.slots)
     cost = evaluate(instance, placement).objective
     assert assignment(instance, 0, np.zeros(1)) == pytest.approx([cost], rel=1e-3)
+
+
+def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit of work steps keep their bound; below it they are raised."""
+    counts = np.random.default_rng(3).poisson(3.0, (4, 2, 12))
+    models = [TileActive(10.0 / s, 5.0 / s, 4.0 / s) for s in (1.0, 0.9, 0.8)]
+    instance = Instance.from_arrays(counts, models, slots=[5, 5, 5])
+    assert work(instance) == 4 * 12 * 3 * 3
+    bound = np.ones(4)
+    assert (assignment(instance, 0, bound) > bound).all()
+    both = lower_bound(instance, "quick")
+    module = sys.modules[lower_bound.__module__]
+    monkeypatch.setattr(module, "MOST_ASSIGNED", work(instance))
+    flow = lower_bound(instance, "quick")  # two layers are too many
+    assert set(both.kind) == {"assignment"} and set(flow.kind) == {"water filling"}
+    monkeypatch.setattr("gemopt.bounds.assignment.MOST_WORK", work(instance) - 1)
+    assert (assignment(instance, 0, bound) == bound).all()
