@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemopt import registry
+from gemopt.bounds.lower_bound import effort_seconds, lower_bound
 from gemopt.evaluation import evaluate
 from gemopt.front_door import solve
 from gemopt.stop import StopReason
@@ -14,6 +15,7 @@ from gemopt.stop import StopReason
 if TYPE_CHECKING:
     from gemopt.model import Instance, Placement
     from gemopt.progress import Observer
+    from gemopt.result import Result
 
 
 def compare(
@@ -26,6 +28,7 @@ def compare(
     seed: int = 0,
     jobs: int = 1,
     observer: Observer | None = None,
+    bound_effort: str | float = "quick",
 ) -> list[dict[str, Any]]:
     """Run each solver on the first steps of `instance` and evaluate it on the rest.
 
@@ -41,6 +44,8 @@ def compare(
         As in `gemopt.solve`, the same for all.
     observer
         Callbacks, told of each run in turn. After Ctrl-C no further solver runs.
+    bound_effort
+        As in `gemopt.solve`; the work is done once, from the best placement.
 
     Returns
     -------
@@ -48,33 +53,21 @@ def compare(
         One row per solver: seen and unseen objective and lower bound on the seen steps
         in us, gap, seconds, status, stop reason; straggler and communication alone on
         the unseen steps in us; `refused` says why a solver could not take it. The bound
-        is the best one that any solver proved, for all rows.
+        is the best one known, for all rows.
 
     Raises
     ------
     ValueError
-        `unseen` is not between 0 and 1 or leaves a part empty.
+        `unseen` is not between 0 and 1 or leaves a part empty; an unknown effort.
     """
+    effort_seconds(bound_effort)  # refuse a bad value before the runs
     if not 0.0 < unseen < 1.0:
         raise ValueError(f"unseen = {unseen} must be between 0 and 1")
     seen, later = instance.split(1.0 - unseen)
-    rows = []
+    rows, results = [], []
     for name in solvers:
-        row: dict[str, Any] = {
-            "solver": name,
-            "seen_steps": seen.num_steps,
-            "unseen_steps": later.num_steps,
-            "seen_us": math.nan,
-            "unseen_us": math.nan,
-            "unseen_straggler_us": math.nan,
-            "unseen_communication_us": math.nan,
-            "lower_bound_us": -math.inf,
-            "gap": math.inf,
-            "seconds": 0.0,
-            "status": "refused",
-            "stop_reason": "",
-            "refused": None,
-        }
+        row = _blank(name, seen, later)
+        rows.append(row)
         try:
             _compile(seen, name)
             result = solve(
@@ -87,22 +80,40 @@ def compare(
                 observer=observer,
             )
         except ValueError as error:
-            rows.append({**row, "refused": str(error)})
+            row["refused"] = str(error)
             continue
+        results.append(result)
         row |= {
             "seen_us": result.objective,
-            "lower_bound_us": result.lower_bound,
             "seconds": result.seconds,
             "status": str(result.status),
             "stop_reason": str(result.stop_reason),
         }
         if result.placement is not None:
             row |= _unseen(later, result.placement)
-        rows.append(row)
         if result.stop_reason == StopReason.INTERRUPTED:
             break
-    _share_bound(rows)
+    _share_bound(rows, _best_bound(seen, results, bound_effort))
     return rows
+
+
+def _blank(name: str, seen: Instance, later: Instance) -> dict[str, Any]:
+    """The row of a solver that has not run."""
+    return {
+        "solver": name,
+        "seen_steps": seen.num_steps,
+        "unseen_steps": later.num_steps,
+        "seen_us": math.nan,
+        "unseen_us": math.nan,
+        "unseen_straggler_us": math.nan,
+        "unseen_communication_us": math.nan,
+        "lower_bound_us": -math.inf,
+        "gap": math.inf,
+        "seconds": 0.0,
+        "status": "refused",
+        "stop_reason": "",
+        "refused": None,
+    }
 
 
 def _unseen(later: Instance, placement: Placement) -> dict[str, float]:
@@ -124,9 +135,22 @@ def _compile(instance: Instance, solver: str) -> None:
     solve(sliver, solver, iterations=2, time_limit=limit, trace=False)
 
 
-def _share_bound(rows: list[dict[str, Any]]) -> None:
+def _best_bound(seen: Instance, results: list[Result], effort: str | float) -> float:
+    """Best bound that the runs proved or that `effort` proves, us."""
+    known = max((result.lower_bound for result in results), default=-math.inf)
+    placed = [result for result in results if result.placement is not None]
+    if not placed or results[-1].stop_reason == StopReason.INTERRUPTED:
+        return known
+    best = min(placed, key=lambda result: result.objective)
+    try:
+        proven = lower_bound(seen, effort, placement=best.placement).value
+    except KeyboardInterrupt:  # the rows are done
+        return known
+    return max(known, min(proven, best.objective))  # rounding never puts it above
+
+
+def _share_bound(rows: list[dict[str, Any]], bound: float) -> None:
     """Give every row the best bound and its gap to it."""
-    bound = max((row["lower_bound_us"] for row in rows), default=-math.inf)
     for row in rows:
         row["lower_bound_us"] = bound
         if math.isfinite(bound) and row["seen_us"] > 0:

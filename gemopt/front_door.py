@@ -61,7 +61,8 @@ def solve(
         Keep the improvements in ``Result.trace``.
     bound_effort
         Work on ``Result.lower_bound`` after the run: ``"none"`` (water-filling, some
-        ms), ``"quick"``, ``"strong"`` (up to 10 s a layer), or seconds a layer.
+        ms), ``"quick"``, ``"strong"`` (up to 10 s a layer), or seconds a layer. After
+        Ctrl-C it is ``"none"``.
 
     Returns
     -------
@@ -135,12 +136,18 @@ def _result(
         before = evaluate(instance, start).objective
         if before <= objective:
             placement, objective = start, before
-    proven = lower_bound(instance, bound_effort, placement=placement)
+    stop_reason = outcome.stop_reason
+    if stop_reason == StopReason.INTERRUPTED:
+        bound_effort = "none"
+    try:
+        proven = lower_bound(instance, bound_effort, placement=placement)
+    except KeyboardInterrupt:  # nothing found is lost
+        stop_reason = StopReason.INTERRUPTED
+        proven = lower_bound(instance, "none", placement=placement)
     bound = max(outcome.lower_bound, proven.value)
     if bound > objective * (1 + PROOF_TOLERANCE):
         raise RuntimeError(f"lower bound {bound} of {name} exceeds {objective} us")
     bound = min(bound, objective)  # rounding may put a tight bound a hair above
-    stop_reason = outcome.stop_reason
     if outcome.infeasible and placement is None:
         status = Status.INFEASIBLE
     elif placement is None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import gemopt
 from gemopt import registry
+from gemopt.bounds import lower_bound
 from gemopt.evaluation import evaluate
 from gemopt.latency import affine
 from gemopt.model import Instance, Placement
@@ -138,6 +139,21 @@ def test_ctrl_c_before_anything():
     assert gemopt.solve(INSTANCE, Nothing).status == Status.NO_SOLUTION
     start = linear(INSTANCE)
     assert gemopt.solve(INSTANCE, Nothing, start=start).placement == start
+
+
+def test_ctrl_c_during_the_bound_keeps_the_placement(monkeypatch):
+    """Ctrl-C after the run gives its placement and the quickest bound."""
+
+    def impatient(instance, effort, **kwargs):
+        if effort != "none":
+            raise KeyboardInterrupt
+        return lower_bound(instance, effort, **kwargs)
+
+    monkeypatch.setattr("gemopt.front_door.lower_bound", impatient)
+    result = gemopt.solve(INSTANCE, "linear", bound_effort="strong")
+    assert result.placement == linear(INSTANCE)
+    assert result.stop_reason == StopReason.INTERRUPTED
+    assert result.lower_bound > 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import typer
 from gemopt.cli import (
     apply,
     bench,
+    bound,
     build,
     check,
     compare,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("solve")(solve.command)
 app.command("check")(check.command)
+app.command("bound")(bound.command)
 app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("report")(report.command)

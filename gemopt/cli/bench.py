@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from gemopt.cli.common import (
+    EffortOption,
     InstancesOption,
     IterationsOption,
     JsonOption,
     TimeOption,
     UnseenOption,
+    parse_effort,
     print_json,
     require_writable,
 )
@@ -29,9 +31,7 @@ def command(
     time_limit: TimeOption = None,
     iterations: IterationsOption = None,
     unseen: UnseenOption = None,
-    bound: Annotated[
-        str, typer.Option("--bound", help="none, quick, strong, or seconds a layer.")
-    ] = "quick",
+    bound: EffortOption = "quick",
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Runs at once.")] = 1,
     instances: InstancesOption = None,
     as_json: JsonOption = False,
@@ -63,7 +63,7 @@ def command(
         time_limit=time_limit,
         iterations=iterations,
         unseen=unseen,
-        bound_effort=_effort(bound),
+        bound_effort=parse_effort(bound),
         jobs=jobs,
         done=show,
     )
@@ -72,14 +72,3 @@ def command(
     else:
         print(f"{made} runs made, {total - made} kept, in {output}")
     return 0
-
-
-def _effort(text: str) -> str | float:
-    from gemopt.bounds.lower_bound import effort_seconds
-
-    try:
-        value: str | float = float(text)
-    except ValueError:
-        value = text
-    effort_seconds(value)
-    return value

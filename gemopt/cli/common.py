@@ -40,6 +40,9 @@ UnseenOption = Annotated[
         help="Share of the steps, at the end, that the solver does not see.",
     ),
 ]
+EffortOption = Annotated[
+    str, typer.Option("--bound", help="none, quick, strong, or seconds a layer.")
+]
 ParamOption = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="KEY=VALUE", help="Option of the solver."),
@@ -59,6 +62,24 @@ def split(instance: Instance, unseen: float | None) -> tuple[Instance, Instance 
     if not 0.0 < unseen < 1.0:
         raise ValueError(f"--unseen = {unseen} must be between 0 and 1")
     return instance.split(1.0 - unseen)
+
+
+def parse_effort(text: str) -> str | float:
+    """Turn a text into the effort of a lower bound.
+
+    Raises
+    ------
+    ValueError
+        Neither a known name nor a number of seconds >= 0.
+    """
+    from gemopt.bounds.lower_bound import effort_seconds
+
+    try:
+        value: str | float = float(text)
+    except ValueError:
+        value = text
+    effort_seconds(value)
+    return value
 
 
 def parse_params(pairs: Iterable[str] | None) -> dict[str, Any]:

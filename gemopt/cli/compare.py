@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gemopt.cli.common import (
+    EffortOption,
     InstanceArg,
     InstancesOption,
     IterationsOption,
@@ -18,6 +19,7 @@ from gemopt.cli.common import (
     SeedOption,
     TimeOption,
     microseconds,
+    parse_effort,
     percent,
     print_json,
     print_table,
@@ -38,6 +40,9 @@ class Order(StrEnum):
 
 _KEYS = {Order.UNSEEN: "unseen_us", Order.SEEN: "seen_us", Order.TIME: "seconds"}
 
+SolversOption = Annotated[
+    str, typer.Option("--solvers", "-s", help="Names, separated by commas; or `all`.")
+]
 ParetoOption = Annotated[
     bool,
     typer.Option(
@@ -51,10 +56,7 @@ PictureOption = Annotated[
 
 def command(
     instance: InstanceArg,
-    solver: Annotated[
-        str,
-        typer.Option("--solvers", "-s", help="Names, separated by commas; or `all`."),
-    ] = "linear,eplb,lpt,gem,auto",
+    solver: SolversOption = "linear,eplb,lpt,gem,auto",
     unseen: Annotated[
         float,
         typer.Option(help="Share of the steps, at the end, that no solver sees."),
@@ -71,11 +73,13 @@ def command(
     iterations: IterationsOption = None,
     seed: SeedOption = 0,
     jobs: JobsOption = 1,
+    bound: EffortOption = "quick",
     instances: InstancesOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Run several solvers on the first steps and judge them on the later ones."""
     require_writable(picture, "--picture")
+    value = parse_effort(bound)
     if picture is not None and not pareto:
         raise ValueError(f"--picture {picture} goes with --pareto")
     from gemopt.cli.live import live_observer
@@ -98,7 +102,7 @@ def command(
     if pareto:
         return _pareto(problem, names, picture, as_json, effort)
     observer = live_observer(time_limit, iterations)
-    rows = compare(problem, names, observer=observer, **effort)
+    rows = compare(problem, names, observer=observer, bound_effort=value, **effort)
     code = 0 if any(math.isfinite(row["seen_us"]) for row in rows) else 1
     if rows[-1]["stop_reason"] == "interrupted":
         code = 130

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gemopt.cli.common import (
+    EffortOption,
     InstanceArg,
     InstancesOption,
     IterationsOption,
@@ -18,6 +19,7 @@ from gemopt.cli.common import (
     SeedOption,
     TimeOption,
     UnseenOption,
+    parse_effort,
     parse_params,
     print_json,
     require_writable,
@@ -61,6 +63,7 @@ def command(
     preset: PresetOption = None,
     param: ParamOption = None,
     jobs: JobsOption = 1,
+    bound: EffortOption = "quick",
     unseen: UnseenOption = None,
     trace: TraceOption = None,
     force: ForceOption = False,
@@ -72,12 +75,12 @@ def command(
     require_writable(trace, "--trace")
     if trace is not None and trace.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"--trace {trace} must end in .csv or .jsonl")
+    effort = parse_effort(bound)
     params = parse_params(param)
     if preset is not None:
         params["preset"] = preset
     from gemopt.cli.live import live_observer
     from gemopt.front_door import solve
-    from gemopt.io.atomic import replacing
     from gemopt.io.catalog import load
     from gemopt.io.placement_file import load_placement, save_placement
 
@@ -94,14 +97,13 @@ def command(
         params=params or None,
         observer=live_observer(time_limit, iterations),
         jobs=jobs,
+        bound_effort=effort,
     )
     if output is not None and result.placement is not None:
         steps = (0, seen.num_steps)
         save_placement(result.placement, output, problem, result=result, steps=steps)
     if trace is not None:
-        write = result.trace.to_csv if trace.suffix == ".csv" else result.trace.to_jsonl
-        with replacing(trace) as temporary:
-            write(temporary)
+        _write_trace(result, trace)
     report = _report(result, later)
     if as_json:
         print_json(report)
@@ -110,6 +112,14 @@ def command(
     if result.stop_reason == "interrupted":
         return 130
     return 0 if result.placement is not None else 1
+
+
+def _write_trace(result: Result, path: Path) -> None:
+    from gemopt.io.atomic import replacing
+
+    write = result.trace.to_csv if path.suffix == ".csv" else result.trace.to_jsonl
+    with replacing(path) as temporary:
+        write(temporary)
 
 
 def _report(result: Result, later: Instance | None) -> dict[str, Any]:

@@ -19,6 +19,8 @@ import pytest
 import gemopt
 from gemopt import Instance
 from gemopt.bench import read_runs
+from gemopt.bounds import quick_bound
+from gemopt.bounds.stored import verified_bound
 from gemopt.io.placement_file import load_placement
 from gemopt.latency import affine
 
@@ -84,6 +86,22 @@ def test_solve_keeps_what_is_known(tmp_path: Path, solver: str) -> None:
     assert report["objective_us"] == pytest.approx(cost)
     assert 0 < report["lower_bound_us"] <= cost
     assert cost < gemopt.solve(instance, "linear").objective
+
+
+def test_bound_keeps_what_is_proven(tmp_path: Path) -> None:
+    """The bound reached by then is printed and its file verifies; exit code 130."""
+    instance = _hard(tmp_path / "hard.json")
+    output = tmp_path / "hard.bound.safetensors"
+    arguments = [tmp_path / "hard.json", "--effort", 600, "-o", output, "--json"]
+    process = _start("bound", *arguments)
+    time.sleep(8)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    proven = json.loads(out)["lower_bound_us"]
+    assert verified_bound(output, instance) == pytest.approx(proven)
+    assert proven >= quick_bound(instance) > 0
 
 
 @pytest.mark.slow
