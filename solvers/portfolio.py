@@ -33,6 +33,7 @@ Part = tuple[BackEnd, float]  #: back end, seconds that it may take
 _TABLES = 1e12
 _COMPARISONS_A_SECOND = 1e9  #: a fifth of what a core does: the search needs time too
 _CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
+_GLANCE = 1.0  #: seconds of each before lpbb: enough where few experts settle all
 #: Experts times GPUs times steps up to which lpbb proves most layers in a minute.
 _LPBB_SIZE = 32 * 4 * 16
 
@@ -41,8 +42,8 @@ class Exact(ExactSolver):
     """Minimise exactly with the back ends that suit the instance.
 
     Small layers go to `bnb`. Where all latencies are lines and no expert has copies,
-    middle sizes go to `lpbb`; of larger ones `cpsat` has a few seconds and `milp` the
-    rest. Everything else is for `cpsat`.
+    middle sizes go to `lpbb` after a second each of `cpsat` and `milp`; of larger ones
+    `cpsat` has a few seconds and `milp` the rest. Everything else is for `cpsat`.
     Bound and placement are the best of all that ran.
     """
 
@@ -93,7 +94,7 @@ def plan(instance: Instance, max_moves: int | None) -> list[Part]:
         if lines.all() and instance.num_slots == instance.num_experts:
             size = instance.num_experts * instance.num_gpus * instance.num_steps
             if size <= _LPBB_SIZE and too_large(instance) is None:
-                return [(run_lpbb, np.inf)]
+                return [(cpsat, _GLANCE), (milp, _GLANCE), (run_lpbb, np.inf)]
             return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
     return [(cpsat, np.inf)]
 

@@ -232,6 +232,7 @@ def relaxed(lines: Lines, nodes: Nodes, d: int, limit: float, most: int) -> floa
         nodes.state[d],
         limit + _BEYOND * abs(limit),
         most,
+        nodes.price[d].size,
     )
     return safe_bound(lines, nodes, d, ray if status == INFEASIBLE else 0, limit)
 

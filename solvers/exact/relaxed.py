@@ -130,6 +130,7 @@ class Relaxed:
             root.state[0],
             np.inf,
             _ROOT_PIVOTS,
+            root.price[0].size,
         )
         few, found = self._levels(2), _found(len(lines.slots), lines.cost.shape[1])
         number, heap = 0, [(self._open[0], 0, root.may[0], 0)]

@@ -17,6 +17,9 @@ OPTIMAL, CUT, INFEASIBLE, LIMIT = 0, 1, 2, 3
 _FEASIBLE = 1e-9  #: values this far below 0 count as 0
 _PIVOT = 1e-7  #: no smaller entry is divided by
 _TIED = 1e-12
+_STALLED = 20  #: pivots in a row without a rise, from which costs are shaken
+_SHAKE = 1e-10  #: share of the objective that is added to a cost, once to twice
+_GOLDEN = 0.6180339887498949
 
 
 @kernel
@@ -63,6 +66,17 @@ def _entering(
 
 
 @kernel
+def _shake(
+    t: np.ndarray, columns: int, column: np.ndarray, state: np.ndarray, shaken: int
+) -> None:
+    """Raise costs of the first `shaken` variables by a little, each by another."""
+    unit = _SHAKE * max(abs(t[0, 0]), 1.0)
+    for j in range(1, columns + 1):
+        if column[j] < shaken and state[column[j]] == FREE:
+            t[0, j] += unit * (1.0 + column[j] * _GOLDEN % 1.0)
+
+
+@kernel
 def reoptimise(
     t: np.ndarray,  # [>= rows + 1, >= columns + 1], changed
     rows: int,
@@ -72,15 +86,27 @@ def reoptimise(
     state: np.ndarray,  # [variables] FREE, BARRED or GONE
     limit: float,  # an objective above it ends the work
     most: int,  # pivots at most
+    shaken: int,  # so many variables, the first ones, may have their costs shaken
 ) -> tuple[int, int, int]:
     """Make all basic variables feasible.
+
+    Where many costs are 0 pivots can go round in circles. Costs are then shaken, and
+    stay so: the objective is no longer the bound, but its prices prove one.
 
     Returns
     -------
     tuple
         Status, columns left, and the row that proves it when infeasible.
     """
+    highest, stalled = -np.inf, 0
     for _ in range(most):
+        if t[0, 0] > highest + _TIED * abs(highest):
+            highest, stalled = t[0, 0], 0
+        else:
+            stalled += 1
+            if stalled == _STALLED:
+                _shake(t, columns, column, state, shaken)
+                stalled = 0
         if t[0, 0] > limit:
             return CUT, columns, 0
         worst, r, sign = _FEASIBLE, 0, 0.0

@@ -20,7 +20,7 @@ from solvers.exact.simplex import FREE
 
 _LOOKED = 16  #: experts that are tried out at a node
 _RELIABLE = 300  #: trials of a choice from which its mean rise is trusted
-_TRIAL_PIVOTS = 40
+_TRIAL_PIVOTS = 200
 _STEEPNESS = 4.0  #: a rise by the whole gap makes a subtree exp(4) times smaller
 _WHOLE = 1e-6
 _DECIDED, _CHANGED, _EMPTY = -1, -2, -3  #: instead of an expert

@@ -10,10 +10,18 @@ from scipy.optimize import linprog
 
 import gemopt
 from gemopt import Instance, Status
+from gemopt.bounds.one_step import raised_steps
 from gemopt.bounds.water_filling import water_filling
 from gemopt.latency import LatencyModel, Line, Roofline, TileActive, TokenCurve, affine
 from solvers.exact.layers import Problem
-from solvers.exact.relaxation import Nodes, propagate, root_tableau, safe_bound
+from solvers.exact.relaxation import (
+    Nodes,
+    enter,
+    propagate,
+    root_tableau,
+    safe_bound,
+    settle,
+)
 from solvers.exact.relaxed import Relaxed, lines_of
 from solvers.exact.simplex import OPTIMAL, reoptimise
 from tests.brute_force import best_placement
@@ -158,6 +166,24 @@ def test_refuses_large_tableaus() -> None:
         gemopt.solve(Instance.from_arrays(counts, [affine(9, 1)] * 8), NAME)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_pivots_do_not_go_in_circles(seed: int) -> None:
+    """The bound rises once the expert that rules all steps has its GPU."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(rng.gamma(2.0, 12.0, (16, 1, 24)))
+    counts[:, 0, 0] = 220
+    instance = Instance.from_arrays(counts, [affine(58, 0.4)] * 4)
+    steps, _ = raised_steps(instance, 0, water_filling(instance)[0])
+    hint = gemopt.solve(instance, "lpt").placement
+    assert hint is not None
+    search = Relaxed(Problem(instance, 0, steps, 1e9, None, None), hint.phy2log[0])
+    levels = search._levels(2)
+    search._start(levels, search._root.may[0], 0)
+    root = settle(search.lines, levels, 0, np.inf)
+    assert enter(search.lines, levels, 0, 0, 0)
+    assert settle(search.lines, levels, 1, np.inf) > 1.002 * root
+
+
 @settings(max_examples=30)
 @given(st.sampled_from(sorted(CASES)), st.integers(0, 9999))
 def test_the_root_equals_a_linear_program(case: str, seed: int) -> None:
@@ -170,7 +196,13 @@ def test_the_root_equals_a_linear_program(case: str, seed: int) -> None:
     )
     arrays = [nodes.basic[0], nodes.column[0], nodes.state[0]]
     status, _, _ = reoptimise(
-        nodes.t[0], nodes.rows[0], nodes.columns[0], *arrays, np.inf, 5000
+        nodes.t[0],
+        nodes.rows[0],
+        nodes.columns[0],
+        *arrays,
+        np.inf,
+        5000,
+        experts * gpus,
     )
     place = np.kron(np.eye(experts), np.ones(gpus))
     fill = np.kron(np.ones(experts), np.eye(gpus))

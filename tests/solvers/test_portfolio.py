@@ -38,9 +38,10 @@ def test_small_layers_go_to_tables() -> None:
 
 
 def test_lines_without_replicas_are_for_linear_programs() -> None:
-    """Middle sizes are for lpbb; larger ones start with CP-SAT, as do stairs."""
-    assert _names(_poisson(32, LINES)) == ["run_lpbb"]
-    assert _names(_poisson(32, [TileActive(1, 1, 1, 1)] * 2)) == ["run_lpbb"]
+    """Middle sizes end with lpbb, larger ones with HiGHS; stairs are for CP-SAT."""
+    middle = ["run_cpsat", "run_highs", "run_lpbb"]
+    assert _names(_poisson(32, LINES)) == middle
+    assert _names(_poisson(32, [TileActive(1, 1, 1, 1)] * 2)) == middle
     assert _names(_poisson(256, LINES)) == ["run_cpsat", "run_highs"]
     assert _names(_poisson(32, STAIRS)) == ["run_cpsat"]
     assert _names(_poisson(32, LINES, spare=2)) == ["run_cpsat"]
