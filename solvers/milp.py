@@ -21,7 +21,6 @@ from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import watched
 
 Flat = tuple[Terms, float, float]  #: terms, low, high
-_TOLERANCE = 1e-7  #: of HiGHS, absolute; times are in units of the mean bound
 _SAFETY = 1e-7  #: taken off the bound, relative, for the solver's tolerances
 
 
@@ -51,17 +50,18 @@ def run_highs(
     seed: int,
     stop: Callable[[], bool],
 ) -> Answer:
-    """Solve one layer's model; a bound on guarded rows holds if two runs prove it.
+    """Solve one layer's model; with pieces or replicas a bound takes two runs.
 
-    HiGHS 1.16 calls wrong placements optimal in one of some thousand models with
-    guarded rows, now with presolve, now without it, now because of the hint
+    HiGHS 1.16 calls wrong placements optimal in one of some thousand such models, now
+    with presolve, now without it, now because of the hint
     (github.com/ERGO-Code/HiGHS/issues/3094 is one such case).
     """
     run = partial(_run, model, jobs=jobs, seed=seed, stop=stop)
-    if all(row.guard is None for row in model.times):
+    pieces = any(row.guard is not None for row in model.times)
+    if model.most == 1 and not pieces:
         return run(hint, seconds=seconds).answer
-    first = run(hint, seconds=seconds / 2)
-    second = run(None, seconds=seconds / 2, presolve=True)
+    first = run(hint, seconds=seconds / 2, presolve=False)
+    second = run(None, seconds=seconds / 2)
     best = min(first, second, key=lambda found: found.cost)
     bound = min(first.answer.bound, second.answer.bound)
     return Answer(bound, best.answer.phy2log)
@@ -83,7 +83,7 @@ def _run(
     jobs: int,
     seed: int,
     stop: Callable[[], bool],
-    presolve: bool = False,
+    presolve: bool = True,
 ) -> _Found:
     import highspy
 
@@ -96,14 +96,11 @@ def _run(
         "output_flag": False,
         # Starts a HiGHS of its own that prints a banner; the hint serves better.
         "mip_heuristic_run_root_reduced_cost": False,
-        # Off, as it shortens no proof of these models and is one way to lose optima.
         "presolve": "on" if presolve else "off",
         "threads": jobs,
         "random_seed": seed % 2**31,
         "mip_rel_gap": 0.0,
         "mip_abs_gap": 0.999 if whole else 1e-7,
-        "mip_feasibility_tolerance": _TOLERANCE,
-        "primal_feasibility_tolerance": _TOLERANCE,
     }.items():
         highs.setOptionValue(option, value)
     if np.isfinite(seconds):
