@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from gemopt.model import SHARE_UNIT, Instance, Ints
+from gemopt.latency.base import CURVE
+from gemopt.model import Instance, Ints
 from solvers.cpsat import ExactParams, row_of
 from solvers.exact.layers import Answer, BackEnd, prove_model, refusal
-from solvers.exact.model import Model, Row, Terms, TimeRow, renamed
+from solvers.exact.model import Model, Terms, TimeRow, renamed
 from solvers.exact.scaling import TOTAL, Scaling, scaling_of
 from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import watched
@@ -25,16 +25,29 @@ _SAFETY = 1e-7  #: taken off the bound, relative, for the solver's tolerances
 
 
 class Milp(ExactSolver):
-    """Minimise exactly with HiGHS. Its bound is of floating point, and 1e-7 is taken
-    off for that; guarded rows become big-M rows."""
+    """Minimise exactly with HiGHS, where latencies are lines and experts have one copy.
+
+    Its bound is of floating point, and 1e-7 is taken off for that. HiGHS 1.16 calls
+    wrong placements optimal in one of some thousand models with pieces of curves or
+    with replicas, or hangs (github.com/ERGO-Code/HiGHS/issues/3094 is one such case),
+    whence the restriction.
+    """
 
     name: ClassVar[str] = "milp"
     summary: ClassVar[str] = "exact: HiGHS, the better bound on hard affine instances"
     Params = ExactParams
 
     def supports(self, instance: Instance) -> str | None:
-        """Refuse models that are too large, with an estimate of their size."""
-        return refusal(instance)
+        """Refuse pieces, replicas and models that are too large, with their size."""
+        reason = refusal(instance)
+        if reason is not None:
+            return reason
+        if instance.num_slots != instance.num_experts:
+            return "it has replicas, with which HiGHS loses optima; use cpsat"
+        tables = instance.tables
+        if ((tables.kind == CURVE) & (np.diff(tables.piece_start) > 1)).any():
+            return "its latencies have pieces, with which HiGHS loses optima; use cpsat"
+        return None
 
     def back_end(self, instance: Instance) -> BackEnd:
         """The rows of one layer."""
@@ -50,41 +63,7 @@ def run_highs(
     seed: int,
     stop: Callable[[], bool],
 ) -> Answer:
-    """Solve one layer's model; with pieces or replicas a bound takes two runs.
-
-    HiGHS 1.16 calls wrong placements optimal in one of some thousand such models, now
-    with presolve, now without it, now because of the hint
-    (github.com/ERGO-Code/HiGHS/issues/3094 is one such case).
-    """
-    run = partial(_run, model, jobs=jobs, seed=seed, stop=stop)
-    pieces = any(row.guard is not None for row in model.times)
-    if model.most == 1 and not pieces:
-        return run(hint, seconds=seconds).answer
-    first = run(hint, seconds=seconds / 2, presolve=False)
-    second = run(None, seconds=seconds / 2)
-    best = min(first, second, key=lambda found: found.cost)
-    bound = min(first.answer.bound, second.answer.bound)
-    return Answer(bound, best.answer.phy2log)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An answer, and the cost of its placement in the model's units."""
-
-    answer: Answer
-    cost: float = np.inf
-
-
-def _run(
-    model: Model,
-    hint: Ints | None,
-    *,
-    seconds: float,
-    jobs: int,
-    seed: int,
-    stop: Callable[[], bool],
-    presolve: bool = True,
-) -> _Found:
+    """Solve one layer's model, without guarded rows and replicas."""
     import highspy
 
     scale = scaling_of(model)
@@ -96,7 +75,6 @@ def _run(
         "output_flag": False,
         # Starts a HiGHS of its own that prints a banner; the hint serves better.
         "mip_heuristic_run_root_reduced_cost": False,
-        "presolve": "on" if presolve else "off",
         "threads": jobs,
         "random_seed": seed % 2**31,
         "mip_rel_gap": 0.0,
@@ -106,8 +84,7 @@ def _run(
     if np.isfinite(seconds):
         highs.setOptionValue("time_limit", float(seconds))
     highs.passModel(_lp(model, scale, shrink, whole))
-    if hint is not None:
-        _hint(highs, model, renamed(model, hint))
+    _hint(highs, model, renamed(model, hint))
     highs.HandleUserInterrupt = True  # else cancelSolve does nothing
 
     def run() -> None:
@@ -121,11 +98,10 @@ def _run(
     total = np.ceil(total - 1e-4) if whole else total * (1 - _SAFETY)
     bound = scale.to_us(float(total)) if np.isfinite(total) else -np.inf
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
-        return _Found(Answer(bound, None))
+        return Answer(bound, None)
     values = np.array(highs.getSolution().col_value)
     held = np.rint(values[model.held]).astype(np.int64)
-    row = row_of(held, model.instance.num_gpus)
-    return _Found(Answer(bound, row), info.objective_function_value)
+    return Answer(bound, row_of(held, model.instance.num_gpus))
 
 
 @contextmanager
@@ -145,7 +121,7 @@ def _lp(model: Model, scale: Scaling, shrink: float, whole: bool) -> Any:
     import highspy
 
     steps = model.instance.num_steps
-    rows = [flat for row in model.rows for flat in _flat(row)]
+    rows: list[Flat] = [(row.terms, row.low, row.high) for row in model.rows]
     rows += [_time_row(model, row, scale, shrink) for row in model.times]
     data = [c for terms, _, _ in rows for _, c in terms]
     columns = [v for terms, _, _ in rows for v, _ in terms]
@@ -173,43 +149,16 @@ def _lp(model: Model, scale: Scaling, shrink: float, whole: bool) -> Any:
     return lp
 
 
-def _flat(row: Row) -> list[Flat]:
-    """A row without guard: with one, each side is slack when the guard is 0."""
-    if row.guard is None:
-        return [(row.terms, row.low, row.high)]
-    top = sum(c for _, c in row.terms)  # loads: no coefficient is negative
-    unit = SHARE_UNIT if top > 1e6 else 1
-    terms = [(v, c / unit) for v, c in row.terms]
-    flat: list[Flat] = []
-    if row.low > 0:
-        flat.append(([*terms, (row.guard, -row.low / unit)], 0.0, np.inf))
-    if row.high < top:
-        spare = (top - row.high) / unit
-        flat.append(([*terms, (row.guard, spare)], -np.inf, top / unit))
-    return flat
-
-
 def _time_row(model: Model, row: TimeRow, scale: Scaling, shrink: float) -> Flat:
     unit = scale.unit[row.step] * shrink
     base = (row.constant - scale.offset[row.step]) * unit
     terms = [(v, -c * unit) for v, c in row.terms]
     terms.append((model.count + row.step, 1.0))
-    if row.guard is not None:  # z >= base + terms - M (1 - guard)
-        large = max(0.0, base + sum(max(0.0, c) for _, c in row.terms) * unit)
-        terms.append((row.guard, -large))
-        base -= large
     return terms, base, np.inf
 
 
 def _hint(highs: Any, model: Model, row: Ints) -> None:
-    copies = np.bincount(row, minlength=model.instance.num_experts)
     on = np.zeros(model.held.shape)
     on[row, model.instance.slot2gpu] = 1
-    index, value = [model.held.ravel()], [on.ravel()]
-    if model.most > 1:
-        amount = np.arange(1, model.most + 1)
-        has = (copies[:, None] == amount).astype(float)
-        index += [model.copies.ravel(), model.split.ravel()]
-        value += [has.ravel(), (on[:, :, None] * has[:, None, :]).ravel()]
-    columns = np.concatenate(index).astype(np.int32)
-    highs.setSolution(len(columns), columns, np.concatenate(value))
+    columns = model.held.ravel().astype(np.int32)
+    highs.setSolution(len(columns), columns, on.ravel())

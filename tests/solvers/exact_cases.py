@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import gemopt
-from gemopt import Instance, Placement, Status, StopReason
+from gemopt import Instance, Placement, Status, StopReason, registry
 from gemopt.latency import Line, Roofline, TokenCurve, affine
 from tests.bounds.test_bounds import same_gpus
 from tests.brute_force import best_placement
@@ -15,15 +15,20 @@ from tests.strategies import instances, random_placement
 SMALL = {"max_experts": 4, "max_gpus": 3, "max_steps": 3, "max_layers": 2}
 
 
-def equals_brute_force(name: str, family: str, equal: bool) -> None:
+def equals_brute_force(
+    name: str, family: str, equal: bool, *, max_extra: int = 2
+) -> None:
     """Prove tiny instances of one family and compare with the oracle."""
+    solver = registry.entry(name).load()
+    supports = solver(solver.Params()).supports
 
     @settings(max_examples=10)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         families = () if family == "mixed" else (family,)
-        instance = data.draw(instances(families, **SMALL, max_extra=2))
+        instance = data.draw(instances(families, **SMALL, max_extra=max_extra))
         instance = same_gpus(instance) if equal else instance
+        assume(supports(instance) is None)
         _, optimum = best_placement(instance)
         result = gemopt.solve(instance, name, start=_worst(instance))
         assert result.objective == pytest.approx(optimum, rel=1e-6, abs=1e-6)
