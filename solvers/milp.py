@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.sparse import csr_array
 
-from gemopt.latency.base import CURVE
 from gemopt.model import Instance, Ints
 from solvers.cpsat import ExactParams, row_of
 from solvers.exact.layers import Answer, BackEnd, prove_model, refusal
-from solvers.exact.model import Model, Terms, TimeRow, renamed
+from solvers.exact.model import Model, Terms, TimeRow, pieced, renamed
 from solvers.exact.scaling import TOTAL, Scaling, scaling_of
 from solvers.exact.solver import ExactSolver
 from solvers.exact.watch import watched
@@ -44,8 +43,7 @@ class Milp(ExactSolver):
             return reason
         if instance.num_slots != instance.num_experts:
             return "it has replicas, with which HiGHS loses optima; use cpsat"
-        tables = instance.tables
-        if ((tables.kind == CURVE) & (np.diff(tables.piece_start) > 1)).any():
+        if pieced(instance).any():
             return "its latencies have pieces, with which HiGHS loses optima; use cpsat"
         return None
 

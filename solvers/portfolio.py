@@ -22,6 +22,7 @@ from solvers.exact.layers import (
     prove_model,
     refusal,
 )
+from solvers.exact.model import pieced
 from solvers.exact.relaxed import too_large
 from solvers.exact.sets import table_size
 from solvers.exact.solver import ExactSolver
@@ -88,9 +89,7 @@ def plan(instance: Instance, max_moves: int | None) -> list[Part]:
     if _has_tables(instance, max_moves):
         return [(run_bnb, np.inf)]
     if max_moves is None:
-        tables = instance.tables
-        pieces = np.diff(tables.piece_start)
-        lines = (tables.kind == LINE) | ((tables.kind == CURVE) & (pieces == 1))
+        lines = np.isin(instance.tables.kind, (LINE, CURVE)) & ~pieced(instance)
         if lines.all() and instance.num_slots == instance.num_experts:
             size = instance.num_experts * instance.num_gpus * instance.num_steps
             if size <= _LPBB_SIZE and too_large(instance) is None:

@@ -89,6 +89,12 @@ def most_copies(instance: Instance) -> int:
     return min(int((instance.slots > 0).sum()), spare + 1)
 
 
+def pieced(instance: Instance) -> NDArray[np.bool_]:
+    """Tell which rows of the latency tables are curves of several pieces."""
+    tables = instance.tables
+    return (tables.kind == CURVE) & (np.diff(tables.piece_start) > 1)
+
+
 def estimated_terms(instance: Instance) -> int:
     """About how many coefficients the model of one layer will have."""
     tables = instance.tables

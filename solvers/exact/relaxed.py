@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gemopt.latency.base import CURVE
 from gemopt.model import Instance, Ints
 from solvers.exact.layers import Problem
-from solvers.exact.model import heavy_order
+from solvers.exact.model import heavy_order, pieced
 from solvers.exact.relaxation import Lines, Nodes, root_tableau
 from solvers.exact.scaling import scaling_of
 from solvers.exact.simplex import GONE, reoptimise
@@ -26,8 +25,7 @@ MAX_CELLS = 60_000_000  #: numbers in the tableaus of a thread, half a GB
 def too_large(instance: Instance) -> str | None:
     """Why a layer is not for this method; None if it is."""
     tables = instance.tables
-    curved = (tables.kind == CURVE) & (np.diff(tables.piece_start) > 1)
-    if curved.any() or (tables.power > 0).any():
+    if pieced(instance).any() or (tables.power > 0).any():
         return "its latencies are no lines, or maxima of two; use cpsat"
     if instance.num_slots != instance.num_experts:
         return "it has replicas; use bnb or cpsat"

@@ -10,6 +10,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.parametrize("seed", [1261, 2073, 2325, 2687])
 def test_what_once_disagreed_agrees(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces out of reach in cpsat (1261), optima that HiGHS loses (the others)."""
+    """Whoever takes them agrees on what cpsat (1261) and HiGHS once got wrong."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     importlib.import_module("agreement").compare(seed)
