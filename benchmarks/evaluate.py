@@ -38,7 +38,7 @@ from gemopt.latency.variability import emulated_curve, emulated_speeds
 from gemopt.model import Instance
 from gemopt.traffic import generate, shape
 from gemopt.traffic.synthetic import even_slots
-from solvers.gem.solver import SwapSearch
+from gemopt_solvers.gem.solver import SwapSearch
 
 ROOT = Path(__file__).parents[1]
 Row = tuple[str, float, float, str]  # what, found, target, unit

@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from gemopt.io.profile_file import Profile, load_profile
-from gpu_bench.fit import Samples
-from gpu_bench.fit.choose import predict
+from gemopt_gpu_bench.fit import Samples
+from gemopt_gpu_bench.fit.choose import predict
 
 ROOT = Path(__file__).parent.parent
 STAIRCASES = ("mixtral-8x7b-e2", "deepseek-v3-e16", "gpt-oss-20b-e8")

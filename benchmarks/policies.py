@@ -37,8 +37,8 @@ from gemopt.policies.sglang import rebalance_experts
 from gemopt.policies.slots import incoming
 from gemopt.policies.vllm import GemoptPolicy
 from gemopt.policies.warmup import warm_up
-from solvers.eplb import eplb_phy2log
-from solvers.feasible import repaired
+from gemopt_solvers.eplb import eplb_phy2log
+from gemopt_solvers.feasible import repaired
 
 LAYERS, EXPERTS, SLOTS, RANKS, REPEATS = 58, 256, 288, 32, 9
 START = np.tile(np.arange(SLOTS) % EXPERTS, (LAYERS, 1))  #: as engines start

@@ -24,14 +24,14 @@ import numpy as np
 from gemopt.io.atomic import write_text
 from gemopt.io.profile_set import save_profiles
 from gemopt.traffic.shapes import SHAPES
-from gpu_bench import backends, devices
-from gpu_bench.document import to_profile
-from gpu_bench.fit.token_curve import curve
-from gpu_bench.layer import ExpertLayer
-from gpu_bench.profile import Outcome, curves, make_layer, profile
-from gpu_bench.sampling import BOUNDARY_POINTS, balanced
-from gpu_bench.settings import TRIAL_TOKENS, Settings, settings_for, trial
-from gpu_bench.stats import errors
+from gemopt_gpu_bench import backends, devices
+from gemopt_gpu_bench.document import to_profile
+from gemopt_gpu_bench.fit.token_curve import curve
+from gemopt_gpu_bench.layer import ExpertLayer
+from gemopt_gpu_bench.profile import Outcome, curves, make_layer, profile
+from gemopt_gpu_bench.sampling import BOUNDARY_POINTS, balanced
+from gemopt_gpu_bench.settings import TRIAL_TOKENS, Settings, settings_for, trial
+from gemopt_gpu_bench.stats import errors
 
 ROOT = Path(__file__).parent.parent
 TRACE = ROOT / "instances" / "measured" / "moe_lm_trace.npz"

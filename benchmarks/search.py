@@ -26,9 +26,9 @@ from gemopt.latency import affine
 from gemopt.traffic import synthetic_instance
 from gemopt.traffic.serving import serving_steps
 from gemopt.traffic.synthetic import gpu_speeds
-from solvers.eplb import eplb_phy2log
-from solvers.search import place_counts
-from solvers.search.presets import PRESETS as PRESETS_TABLE
+from gemopt_solvers.eplb import eplb_phy2log
+from gemopt_solvers.search import place_counts
+from gemopt_solvers.search.presets import PRESETS as PRESETS_TABLE
 
 PRESETS = ("fast", "default", "best")
 SHAPES = tuple(

@@ -75,7 +75,7 @@ def prepare(path: Path, layers: int, seeds: list[int]) -> None:
     """Store placements' quality and processor times of `search`, one thread."""
     import gemopt
     from gemopt.traffic import synthetic_instance
-    from solvers.search.presets import PRESETS
+    from gemopt_solvers.search.presets import PRESETS
 
     # What the GPU does: descent on the given steps to its end, no annealing.
     PRESETS[ALIKE[0]] = replace(

@@ -45,21 +45,21 @@ class Entry:
 
 
 _BUILT_IN = (
-    Entry("linear", "solvers.linear:Linear"),
-    Entry("random", "solvers.random:Random"),
-    Entry("lpt", "solvers.lpt:Lpt"),
-    Entry("eplb", "solvers.eplb:Eplb"),
-    Entry("gem", "solvers.gem:Gem"),
-    Entry("meancov", "solvers.meancov:MeanCov"),
-    Entry("search", "solvers.search:Search"),
-    Entry("cluster", "solvers.cluster:Cluster", ("sklearn", "networkx")),
-    Entry("grace", "solvers.grace:Grace", ("sklearn", "networkx")),
-    Entry("moetuner", "solvers.moetuner:Moetuner", ("ortools",)),
-    Entry("exact", "solvers.portfolio:Exact", ("ortools", "highspy")),
-    Entry("bnb", "solvers.bnb:Bnb"),
-    Entry("lpbb", "solvers.lpbb:Lpbb"),
-    Entry("cpsat", "solvers.cpsat:Cpsat", ("ortools",)),
-    Entry("milp", "solvers.milp:Milp", ("highspy",)),
+    Entry("linear", "gemopt_solvers.linear:Linear"),
+    Entry("random", "gemopt_solvers.random:Random"),
+    Entry("lpt", "gemopt_solvers.lpt:Lpt"),
+    Entry("eplb", "gemopt_solvers.eplb:Eplb"),
+    Entry("gem", "gemopt_solvers.gem:Gem"),
+    Entry("meancov", "gemopt_solvers.meancov:MeanCov"),
+    Entry("search", "gemopt_solvers.search:Search"),
+    Entry("cluster", "gemopt_solvers.cluster:Cluster", ("sklearn", "networkx")),
+    Entry("grace", "gemopt_solvers.grace:Grace", ("sklearn", "networkx")),
+    Entry("moetuner", "gemopt_solvers.moetuner:Moetuner", ("ortools",)),
+    Entry("exact", "gemopt_solvers.portfolio:Exact", ("ortools", "highspy")),
+    Entry("bnb", "gemopt_solvers.bnb:Bnb"),
+    Entry("lpbb", "gemopt_solvers.lpbb:Lpbb"),
+    Entry("cpsat", "gemopt_solvers.cpsat:Cpsat", ("ortools",)),
+    Entry("milp", "gemopt_solvers.milp:Milp", ("highspy",)),
 )
 
 

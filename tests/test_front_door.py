@@ -20,8 +20,8 @@ from gemopt.result import Status
 from gemopt.solver import NoParams, Outcome
 from gemopt.stop import StopReason
 from gemopt.testing import contract_instances
-from solvers.gem import GemParams
-from solvers.linear import Linear
+from gemopt_solvers.gem import GemParams
+from gemopt_solvers.linear import Linear
 from tests.strategies import instances, placements
 
 CHEAP = ("linear", "random", "lpt", "eplb", "gem")

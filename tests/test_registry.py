@@ -29,7 +29,9 @@ def test_unknown_name_gets_the_nearest():
 
 def test_missing_package():
     """A solver whose package is missing is listed, not installed, and says why."""
-    entry = registry.Entry("odd", "solvers.odd:Odd", ("no_such_package_anywhere",))
+    entry = registry.Entry(
+        "odd", "gemopt_solvers.odd:Odd", ("no_such_package_anywhere",)
+    )
     assert not entry.installed
     with pytest.raises(ValueError, match="odd needs no_such_package_anywhere"):
         entry.load()

@@ -11,7 +11,7 @@ from gemopt import registry, testing
 from gemopt.evaluation import evaluate
 from gemopt.model import Placement
 from gemopt.solver import NoParams, Outcome
-from solvers.linear import Linear
+from gemopt_solvers.linear import Linear
 
 INSTANCES = testing.contract_instances()
 
@@ -33,7 +33,7 @@ def test_contract(solver, check):
 
 
 PLUGIN = """
-from solvers.linear import Linear
+from gemopt_solvers.linear import Linear
 
 class Reversed(Linear):
     name = "reversed"

@@ -25,8 +25,8 @@ from gemopt.cli.common import (
 
 if TYPE_CHECKING:
     from gemopt.model import Instance, Placement
-    from gpu_bench.replay import ReplaySettings
-    from gpu_bench.replay_result import ReplayResult
+    from gemopt_gpu_bench.replay import ReplaySettings
+    from gemopt_gpu_bench.replay_result import ReplayResult
 
 PlacementsArg = Annotated[
     list[Path],
@@ -107,9 +107,9 @@ def command(
     _require_torch()
     from gemopt.cli.bar import CountBar
     from gemopt.io.catalog import load
-    from gpu_bench import devices
-    from gpu_bench.replay import assign, make_sessions, replay
-    from gpu_bench.replay_plan import make_plan
+    from gemopt_gpu_bench import devices
+    from gemopt_gpu_bench.replay import assign, make_sessions, replay
+    from gemopt_gpu_bench.replay_plan import make_plan
 
     found = devices.find(device)
     base = _layer(profile, model, hidden, intermediate, found[0].type)
@@ -156,10 +156,10 @@ def _layer(
     """
     from gemopt.io.errors import FileError
     from gemopt.io.profile_set import load_profiles
-    from gpu_bench import backends
-    from gpu_bench.replay import ReplaySettings
-    from gpu_bench.settings import settings_for, trial
-    from gpu_bench.tiles import TileTable
+    from gemopt_gpu_bench import backends
+    from gemopt_gpu_bench.replay import ReplaySettings
+    from gemopt_gpu_bench.settings import settings_for, trial
+    from gemopt_gpu_bench.tiles import TileTable
 
     if profile is not None:
         found = load_profiles(profile)[0]

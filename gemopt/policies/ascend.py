@@ -103,7 +103,7 @@ def _of_experts(work: NDArray[Any], table: Ints) -> NDArray[Any]:
 
 def _without_copies(phy2log: Ints, request: Request) -> Ints:
     """Remove second copies of an expert on a rank; DeepSeek's method makes them."""
-    repaired = import_module("solvers.feasible").repaired
+    repaired = import_module("gemopt_solvers.feasible").repaired
     weight = request.loads.sum(axis=0).astype(np.float64)
     new: Ints = repaired(phy2log, request.per_rank, weight)
     if request.old is None:

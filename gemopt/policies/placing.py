@@ -70,7 +70,7 @@ def deepseek_placement(request: Request) -> Ints:
 
 def deepseek_maps(request: Request) -> tuple[Ints, Ints, Ints]:
     """DeepSeek's phy2log, log2phy and logcnt for the loads summed over rows."""
-    eplb = import_module("solvers.eplb")
+    eplb = import_module("gemopt_solvers.eplb")
     maps: tuple[Ints, Ints, Ints] = eplb.eplb_phy2log(
         request.loads.sum(axis=0),
         request.slots,
@@ -131,13 +131,13 @@ def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
         base, rise = lines_for(instance.latency, instance.counts, instance.slots[0])
         placed: Ints
         if start is None:
-            place_counts = import_module("solvers.search.engine").place_counts
+            place_counts = import_module("gemopt_solvers.search.engine").place_counts
             placed = place_counts(
                 instance.counts, instance.slots, base_us=base, us_per_token=rise
             )
             return placed
         lines = tuple(affine(b, r) for b, r in zip(base, rise, strict=True))
-        spend_moves = import_module("solvers.search.budget").spend_moves
+        spend_moves = import_module("gemopt_solvers.search.budget").spend_moves
         placed = spend_moves(replace(instance, latency=lines), start, budget)
         return placed
     if budget is not None and start is not None:
@@ -172,7 +172,7 @@ def _by_host(request: Request, instance: Instance, config: PolicyConfig) -> Ints
 
 def _feasible(phy2log: Ints, instance: Instance) -> Placement:
     """As gemopt sees it: engines may hold an expert twice on a rank."""
-    repaired = import_module("solvers.feasible").repaired
+    repaired = import_module("gemopt_solvers.feasible").repaired
     weight = instance.loads.sum(axis=2).astype(np.float64)
     return Placement(repaired(phy2log, instance.slots, weight), instance.slots)
 

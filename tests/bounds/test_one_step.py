@@ -9,7 +9,7 @@ from gemopt.bounds.counting import count_heavy
 from gemopt.bounds.minorant import minorant
 from gemopt.bounds.one_step import raised_steps
 from gemopt.bounds.water_filling import water_filling
-from solvers.exact.layers import _one_step_bounds
+from gemopt_solvers.exact.layers import _one_step_bounds
 from tests.strategies import FAMILIES, instances
 
 

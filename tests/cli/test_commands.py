@@ -246,7 +246,7 @@ def test_interrupted_compare_keeps_what_is_done(
     cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C ends the comparison: no further solver runs, exit code 130."""
-    from solvers.lpt import Lpt
+    from gemopt_solvers.lpt import Lpt
 
     solve = Lpt.solve
 

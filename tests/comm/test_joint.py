@@ -13,9 +13,9 @@ from gemopt.comm.cost import traffic
 from gemopt.evaluation import combined, evaluate
 from gemopt.incremental import LayerState
 from gemopt.model import Instance, Placement
-from solvers.joint.descent import joint_descent, layer_traffic
-from solvers.joint.hierarchical import hierarchical_row
-from solvers.joint.kernels import fill_traffic, total_after
+from gemopt_solvers.joint.descent import joint_descent, layer_traffic
+from gemopt_solvers.joint.hierarchical import hierarchical_row
+from gemopt_solvers.joint.kernels import fill_traffic, total_after
 from tests.comm.cases import random_placement, routed
 
 HOSTS = [None, [0, 0, 1, 1], [0, 1, 2, 3]]

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from gpu_bench import backends, devices, run
-from gpu_bench.clocks import POWER_CAP, NoClocks, Nvml, Reading, make_clocks
-from gpu_bench.green_contexts import limited_stream
-from gpu_bench.ranks import hosts_of, own_devices
-from gpu_bench.timing import EventTimer, launches_per_sample, make_timer
+from gemopt_gpu_bench import backends, devices, run
+from gemopt_gpu_bench.clocks import POWER_CAP, NoClocks, Nvml, Reading, make_clocks
+from gemopt_gpu_bench.green_contexts import limited_stream
+from gemopt_gpu_bench.ranks import hosts_of, own_devices
+from gemopt_gpu_bench.timing import EventTimer, launches_per_sample, make_timer
 
 XPU = torch.device("xpu", 1)
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from gemopt.latency import Line, Regimes, Roofline, TileActive
 from gemopt.traffic.shapes import SHAPES
-from gpu_bench.bisect import bisect_curve
-from gpu_bench.compare import Verdict, compare_profiles, judge
-from gpu_bench.fit import Samples, fit_all
-from gpu_bench.fit.roofline import fit_roofline
-from gpu_bench.fit.tile_active import fit_tile_active
-from gpu_bench.fit.token_curve import curve, staircase
-from gpu_bench.plateaus import plateaus
-from gpu_bench.sampling import (
+from gemopt_gpu_bench.bisect import bisect_curve
+from gemopt_gpu_bench.compare import Verdict, compare_profiles, judge
+from gemopt_gpu_bench.fit import Samples, fit_all
+from gemopt_gpu_bench.fit.roofline import fit_roofline
+from gemopt_gpu_bench.fit.tile_active import fit_tile_active
+from gemopt_gpu_bench.fit.token_curve import curve, staircase
+from gemopt_gpu_bench.plateaus import plateaus
+from gemopt_gpu_bench.sampling import (
     Popularity,
     Sparse,
     balanced,
@@ -24,8 +24,8 @@ from gpu_bench.sampling import (
     range_limits,
     vector_loads,
 )
-from gpu_bench.stats import errors, summary
-from gpu_bench.tiles import (
+from gemopt_gpu_bench.stats import errors, summary
+from gemopt_gpu_bench.tiles import (
     GROUP,
     TABLES_FILE,
     TileTable,

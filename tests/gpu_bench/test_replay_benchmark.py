@@ -13,9 +13,9 @@ import pytest
 from gemopt.io.profile_file import Profile, ProfilePoint
 from gemopt.io.profile_set import save_profiles
 from gemopt.latency import Regimes, TileActive
-from gpu_bench.replay_plan import ReplayPlan
-from gpu_bench.replay_result import ReplayResult
-from gpu_bench.tiles import default_table
+from gemopt_gpu_bench.replay_plan import ReplayPlan
+from gemopt_gpu_bench.replay_result import ReplayResult
+from gemopt_gpu_bench.tiles import default_table
 
 ROOT = Path(__file__).parents[2]
 BACKEND = {"name": "triton", "tiles": default_table(16, 16, 16).to_json()}

@@ -8,19 +8,19 @@ import torch
 
 import gemopt
 from gemopt.io.profile_file import load_profile, save_profile
-from gpu_bench import devices
-from gpu_bench.backends import NAMES, make
-from gpu_bench.backends.base import Launch
-from gpu_bench.compare import own_spread, samples_by_load
-from gpu_bench.document import to_profile
-from gpu_bench.layer import ExpertLayer
-from gpu_bench.options import Options
-from gpu_bench.profile import Outcome, profile
-from gpu_bench.ranks import Alone, DoesNotFit
-from gpu_bench.run import prepare
-from gpu_bench.selftest import check_backend, table_text
-from gpu_bench.session import Point
-from gpu_bench.settings import Settings, settings_for
+from gemopt_gpu_bench import devices
+from gemopt_gpu_bench.backends import NAMES, make
+from gemopt_gpu_bench.backends.base import Launch
+from gemopt_gpu_bench.compare import own_spread, samples_by_load
+from gemopt_gpu_bench.document import to_profile
+from gemopt_gpu_bench.layer import ExpertLayer
+from gemopt_gpu_bench.options import Options
+from gemopt_gpu_bench.profile import Outcome, profile
+from gemopt_gpu_bench.ranks import Alone, DoesNotFit
+from gemopt_gpu_bench.run import prepare
+from gemopt_gpu_bench.selftest import check_backend, table_text
+from gemopt_gpu_bench.session import Point
+from gemopt_gpu_bench.settings import Settings, settings_for
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(
@@ -120,7 +120,7 @@ def test_points_that_do_not_fit_are_skipped_and_said(
                 raise torch.OutOfMemoryError
             return loop.bind(layer, counts, mean)
 
-    monkeypatch.setattr("gpu_bench.backends.make", lambda name, table: Small())
+    monkeypatch.setattr("gemopt_gpu_bench.backends.make", lambda name, table: Small())
     options = Options(
         hidden=32, intermediate=48, experts=4, max_tokens=64, device="cpu",
         output=tmp_path / "small.profile.json",
@@ -134,6 +134,6 @@ def test_points_that_do_not_fit_are_skipped_and_said(
     def too_large(*args: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("gpu_bench.run.make_layer", too_large)
+    monkeypatch.setattr("gemopt_gpu_bench.run.make_layer", too_large)
     with pytest.raises(DoesNotFit, match="fewer --experts or --max-tokens"):
         run.measure(task)

@@ -9,8 +9,8 @@ import gemopt
 from gemopt.check import violations
 from gemopt.latency import affine
 from gemopt.model import Instance
-from solvers.assign import balanced, capacitated
-from solvers.cluster.methods import METHODS
+from gemopt_solvers.assign import balanced, capacitated
+from gemopt_solvers.cluster.methods import METHODS
 from tests.comm.cases import routed
 
 

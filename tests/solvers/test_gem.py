@@ -9,9 +9,15 @@ import gemopt
 from gemopt.incremental import LayerState
 from gemopt.latency import affine
 from gemopt.model import Instance, Placement
-from solvers.gem.classes import CONSISTENT, OTHER, TEMPORAL, ClassRule, classify
-from solvers.gem.classes import hot_fraction as fraction_of
-from solvers.gem.solver import SwapSearch, initial_placement
+from gemopt_solvers.gem.classes import (
+    CONSISTENT,
+    OTHER,
+    TEMPORAL,
+    ClassRule,
+    classify,
+)
+from gemopt_solvers.gem.classes import hot_fraction as fraction_of
+from gemopt_solvers.gem.solver import SwapSearch, initial_placement
 from tests.strategies import instances, placements, swaps
 
 
@@ -108,7 +114,7 @@ def test_small_chunks_end_at_the_same_place(monkeypatch):
     counts = np.random.default_rng(0).integers(0, 50, (16, 2, 16))
     instance = instance_of(counts)
     whole = gemopt.solve(instance, "gem", iterations=3).placement
-    monkeypatch.setattr("solvers.gem.solver._CHUNK", 1)
+    monkeypatch.setattr("gemopt_solvers.gem.solver._CHUNK", 1)
     assert gemopt.solve(instance, "gem", iterations=3).placement == whole
 
 

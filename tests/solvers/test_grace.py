@@ -9,8 +9,8 @@ from gemopt.comm import Communication, TokenRouting
 from gemopt.latency import affine
 from gemopt.model import Instance
 from gemopt.testing import check_solver
-from solvers.feasible import EMPTY
-from solvers.grace import primary_slots, replicated
+from gemopt_solvers.feasible import EMPTY
+from gemopt_solvers.grace import primary_slots, replicated
 from tests.comm.cases import routed
 
 

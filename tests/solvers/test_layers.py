@@ -10,7 +10,7 @@ from gemopt.latency import affine
 from gemopt.model import Instance, Placement
 from gemopt.progress import Monitor, Observer
 from gemopt.stop import MaxIterations, MaxRuntime, StopReason, joined
-from solvers.layers import BestRows, layer_rng, run_rounds
+from gemopt_solvers.layers import BestRows, layer_rng, run_rounds
 
 INSTANCE = Instance.from_arrays(
     np.array([[[4, 3, 2, 1]] * 3]), [affine(0, 1), affine(0, 2)]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 import gemopt
 from gemopt.latency import affine
 from gemopt.model import Instance, Placement
-from solvers.feasible import EMPTY, repaired
-from solvers.random import random_row
-from solvers.replicas import replica_counts
+from gemopt_solvers.feasible import EMPTY, repaired
+from gemopt_solvers.random import random_row
+from gemopt_solvers.replicas import replica_counts
 from tests.brute_force import feasible_rows
 from tests.strategies import slot_counts
 

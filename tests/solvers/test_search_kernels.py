@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from gemopt.traffic import synthetic_instance
-from solvers.replicas import replica_counts
-from solvers.search.counts import copies_into, room_into, volatility_into
-from solvers.search.greedy import fullest_first_into, greedy_into
-from solvers.search.layer import LayerSearch
-from solvers.search.moments import moments_into
-from solvers.search.pairs import line_costs
-from solvers.search.presets import PRESETS
-from solvers.search.sums import fold_lanes
-from solvers.search.windows import padded, windows_into, windows_of_rows_into
+from gemopt_solvers.replicas import replica_counts
+from gemopt_solvers.search.counts import copies_into, room_into, volatility_into
+from gemopt_solvers.search.greedy import fullest_first_into, greedy_into
+from gemopt_solvers.search.layer import LayerSearch
+from gemopt_solvers.search.moments import moments_into
+from gemopt_solvers.search.pairs import line_costs
+from gemopt_solvers.search.presets import PRESETS
+from gemopt_solvers.search.sums import fold_lanes
+from gemopt_solvers.search.windows import padded, windows_into, windows_of_rows_into
 
 RNG = np.random.default_rng(3)
 

@@ -10,7 +10,7 @@ from gemopt.check import violations
 from gemopt.latency import affine
 from gemopt.model import Instance, Placement
 from gemopt.traffic import synthetic_instance
-from solvers.search.budget import _shares, spend_moves
+from gemopt_solvers.search.budget import _shares, spend_moves
 
 
 def _changed(new: np.ndarray, old: np.ndarray, gpus: int) -> int:

@@ -10,14 +10,14 @@ import gemopt
 from gemopt import Instance
 from gemopt.latency import Regimes, affine
 from gemopt.traffic import synthetic_instance
-from solvers.search.clusters import (
+from gemopt_solvers.search.clusters import (
     agreement,
     clusters_of,
     covariance_into,
     repeated,
     shifted_into,
 )
-from solvers.search.resample import (
+from gemopt_solvers.search.resample import (
     BLOCKS,
     blocks_into,
     can_resample,

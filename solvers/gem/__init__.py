@@ -1,6 +1,0 @@
-"""The GEM paper's heuristic as we understand it."""
-
-from solvers.gem.solver import Gem as Gem
-from solvers.gem.solver import GemParams as GemParams
-
-__all__ = ["Gem", "GemParams"]

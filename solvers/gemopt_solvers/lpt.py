@@ -1,0 +1,73 @@
+"""Largest first to the GPU that finishes earliest: greedy, aware of GPU speeds."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemopt.evaluation import evaluate
+from gemopt.model import Instance, Ints, Placement
+from gemopt.progress import Monitor
+from gemopt.solver import NoParams, Outcome
+from gemopt_solvers.feasible import repaired
+from gemopt_solvers.partial import partial_layer, place_by_finish
+from gemopt_solvers.replicas import replica_counts
+
+
+class Lpt:
+    """Longest processing time first, on the latency of each GPU.
+
+    Slots beyond one per expert go to the largest load per copy, as in EPLB, but never
+    more copies than distinct GPUs can hold. Then the largest share comes first and
+    goes to the GPU that would finish earliest on average over the steps, by its own
+    latency model of any family, among those with a free slot and no copy of it.
+
+    References
+    ----------
+    R. L. Graham, Bounds on multiprocessing timing anomalies (1969), for equal machines.
+    """
+
+    name: ClassVar[str] = "lpt"
+    summary: ClassVar[str] = "greedy: largest expert to the GPU that finishes earliest"
+    exact: ClassVar[bool] = False
+    Params = NoParams
+
+    def __init__(self, params: NoParams) -> None:
+        self.params = params
+
+    def supports(self, instance: Instance) -> str | None:
+        """Every instance is supported."""
+        return None
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Build the one placement; nothing is searched."""
+        placement = lpt_placement(instance)
+        monitor.improved(evaluate(instance, placement).objective, placement)
+        return Outcome(placement)
+
+
+def lpt_placement(instance: Instance) -> Placement:
+    """Place every layer of `instance`."""
+    weight = instance.loads @ instance.weights
+    copies = replica_counts(weight, instance.slots)
+    rows = np.empty((instance.num_layers, instance.num_slots), dtype=np.int64)
+    for layer, row in enumerate(rows):
+        partial = partial_layer(instance, layer, copies[layer])
+        order = largest_first(weight[layer], copies[layer])
+        place_by_finish(instance.tables, partial, order)
+        row[:] = partial.phy2log
+    return Placement(repaired(rows, instance.slots, weight), instance.slots)
+
+
+def largest_first(weight: NDArray[np.float64], copies: Ints) -> Ints:
+    """Copies of one layer by falling share, int64 ``[slots]``; ties by expert."""
+    order = np.argsort(-weight / copies, kind="stable")
+    return np.repeat(order, copies[order])

@@ -1,6 +1,0 @@
-"""Search on compute and communication together."""
-
-from solvers.joint.descent import joint_descent as joint_descent
-from solvers.joint.search import joint_rows as joint_rows
-
-__all__ = ["joint_descent", "joint_rows"]
