@@ -15,8 +15,9 @@ import numpy as np
 from small import FAMILIES, model
 
 import gemopt
-from gemopt import Instance, registry
+from gemopt import Instance
 from gemopt.bounds import lower_bound
+from gemopt.run import registry
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.brute_force import best_placement

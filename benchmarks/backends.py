@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from gemopt.io.atomic import write_text
+from gemopt.files.atomic import write_text
 from gemopt.traffic.shapes import SHAPES
 from gemopt_gpu_bench import backends, devices, selftest
 from gemopt_gpu_bench.layer import ExpertLayer

@@ -23,8 +23,8 @@ from layers import bursts, decoding, shaped
 
 import gemopt
 from gemopt import Instance, Placement
-from gemopt.bench import machine
 from gemopt.bounds import lower_bound
+from gemopt.study.bench import machine
 
 Row = dict[str, object]
 

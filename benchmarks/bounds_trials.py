@@ -21,12 +21,12 @@ from scipy.optimize import linprog
 
 import gemopt
 from gemopt import Instance
-from gemopt.bounds import certificate, first_order
-from gemopt.bounds.counting import count_heavy
+from gemopt.bounds.colocation import certificate, first_order
+from gemopt.bounds.colocation.program import Program
 from gemopt.bounds.lower_bound import layer_program
-from gemopt.bounds.minorant import minorant
-from gemopt.bounds.program import Program
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.steps.counting import count_heavy
+from gemopt.bounds.steps.minorant import minorant
+from gemopt.bounds.steps.water_filling import water_filling
 
 SEED, LAYER = 10, 6
 PAIRS = ((0, 1), (0, 2), (1, 2), (0, 3), (2, 3), (4, 5))  #: ranks by tokens

@@ -25,12 +25,12 @@ from scipy.sparse import coo_matrix, csr_array
 
 import gemopt
 from gemopt import Instance
-from gemopt.bounds.certificate import Certificate, residual
-from gemopt.bounds.first_order import solve
+from gemopt.bounds.colocation.certificate import Certificate, residual
+from gemopt.bounds.colocation.first_order import solve
+from gemopt.bounds.colocation.program import Program
 from gemopt.bounds.lower_bound import layer_program
-from gemopt.bounds.one_step import raised_steps
-from gemopt.bounds.program import Program
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.steps.one_step import raised_steps
+from gemopt.bounds.steps.water_filling import water_filling
 from gemopt_solvers import milp
 from gemopt_solvers.exact.model import Model
 from gemopt_solvers.exact.scaling import scaling_of

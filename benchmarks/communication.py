@@ -19,10 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import gemopt
-from gemopt.comm import Communication
-from gemopt.comm.cost import traffic
+from gemopt.cost.traffic import traffic
 from gemopt.latency import TileActive
-from gemopt.model import Instance, Placement
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from gemopt.traffic import draw_tokens, serving_tokens, split_requests
 
 EXPERTS, HIDDEN, SUM = 32, 2880, 4

@@ -22,9 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import gemopt
-from gemopt.incremental import LayerState
-from gemopt.kernels.jit import kernel
-from gemopt.kernels.moves import swap_objective
+from gemopt.cost.incremental import LayerState
+from gemopt.cost.move_kernels import swap_objective
+from gemopt.jit import kernel
 from gemopt.latency import (
     LatencyModel,
     Line,
@@ -35,7 +35,7 @@ from gemopt.latency import (
     affine,
 )
 from gemopt.latency.variability import emulated_curve, emulated_speeds
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt.traffic import generate, shape
 from gemopt.traffic.synthetic import even_slots
 from gemopt_solvers.gem.solver import SwapSearch

@@ -22,10 +22,10 @@ from small import Small, model, with_replicas, without_replicas
 
 import gemopt
 from gemopt import Instance, Result
-from gemopt.bench import machine
-from gemopt.io.best_known import read_best_known
-from gemopt.io.catalog import read_catalog
-from gemopt.io.instance_file import read
+from gemopt.files.best_known import read_best_known
+from gemopt.files.catalog import read_catalog
+from gemopt.files.instance_file import read
+from gemopt.study.bench import machine
 
 Record = dict[str, Any]
 INSTANCES = Path(__file__).parents[1] / "instances"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import matplotlib.pyplot as plt
 import numpy as np
 
-from gemopt.io.profile_file import Profile, load_profile
+from gemopt.files.profile_file import Profile, load_profile
 from gemopt_gpu_bench.fit import Samples
 from gemopt_gpu_bench.fit.choose import predict
 

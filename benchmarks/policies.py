@@ -28,17 +28,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from gemopt.evaluation import evaluate
-from gemopt.io.profile_file import Profile, save_profile
+from gemopt.cost.evaluate import evaluate
+from gemopt.engines.sglang.policy import rebalance_experts
+from gemopt.engines.vllm.policy import GemoptPolicy
+from gemopt.files.profile_file import Profile, save_profile
 from gemopt.latency import LatencyModel, TileActive, affine
-from gemopt.model import Instance, Placement
-from gemopt.policies.config import FILE, VARIABLES
-from gemopt.policies.sglang import rebalance_experts
-from gemopt.policies.slots import incoming
-from gemopt.policies.vllm import GemoptPolicy
-from gemopt.policies.warmup import warm_up
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.repair import repaired
+from gemopt.serving.config import FILE, VARIABLES
+from gemopt.serving.slots import incoming
+from gemopt.serving.warmup import warm_up
 from gemopt_solvers.eplb import eplb_phy2log
-from gemopt_solvers.feasible import repaired
 
 LAYERS, EXPERTS, SLOTS, RANKS, REPEATS = 58, 256, 288, 32, 9
 START = np.tile(np.arange(SLOTS) % EXPERTS, (LAYERS, 1))  #: as engines start

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from gemopt.io.atomic import write_text
-from gemopt.io.profile_set import save_profiles
+from gemopt.files.atomic import write_text
+from gemopt.files.profile_set import save_profiles
 from gemopt.traffic.shapes import SHAPES
 from gemopt_gpu_bench import backends, devices
 from gemopt_gpu_bench.document import to_profile

@@ -87,7 +87,7 @@ def gpt_oss_steps(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def find_profiles(folder: Path, model: str) -> list[Any]:
     """Profile of each of `SMS` for a model's shape, from the one file that has all."""
-    from gemopt.io.profile_set import load_profiles
+    from gemopt.files.profile_set import load_profiles
 
     found = []
     for path in sorted(folder.glob(f"*{model.lower()}*.profile.json")):

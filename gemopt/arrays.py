@@ -1,12 +1,9 @@
 """Checks of the arrays that users hand in; every message names argument and value."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from gemopt.latency.base import LatencyModel
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -58,17 +55,6 @@ def counts_array(counts: ArrayLike) -> Ints:
             f"more than {MAX_STEP_TOKENS} in one step"
         )
     return array
-
-
-def latency_models(latency: Sequence[LatencyModel]) -> tuple[LatencyModel, ...]:
-    """Check that there is at least one latency model and nothing else."""
-    models = tuple(latency)
-    if not models:
-        raise ValueError("latency is empty; give one latency model per GPU")
-    for g, model in enumerate(models):
-        if not isinstance(model, LatencyModel):
-            raise ValueError(f"latency[{g}] = {model!r} is no latency model")
-    return models
 
 
 def slots_per_gpu(slots: ArrayLike | None, gpus: int, experts: int) -> Ints:

@@ -18,10 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gemopt import registry
-from gemopt.check import violations
-from gemopt.evaluation import evaluate
-from gemopt.front_door import solve
+from gemopt.cost.evaluate import evaluate
 from gemopt.latency import (
     LatencyModel,
     Line,
@@ -31,11 +28,15 @@ from gemopt.latency import (
     TokenCurve,
     affine,
 )
-from gemopt.model import Instance, Placement
-from gemopt.progress import Observer
-from gemopt.result import Result, Status
-from gemopt.solver import Solver
-from gemopt.stop import Progress, StopReason
+from gemopt.model.check import violations
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run import registry
+from gemopt.run.progress import Observer
+from gemopt.run.result import Result, Status
+from gemopt.run.solve import solve
+from gemopt.run.solver import Solver
+from gemopt.run.stop import Progress, StopReason
 
 SolverLike = str | type[Solver]
 

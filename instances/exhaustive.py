@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
-from gemopt.stop import StopReason
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import NoParams, Outcome
+from gemopt.run.stop import StopReason
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.brute_force import best_placement

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import gemopt
 from gemopt.bounds import lower_bound
-from gemopt.io.best_known import BestKnown, read_best_known, write_best_known
-from gemopt.io.catalog import read_catalog, resolve
-from gemopt.io.instance_file import read
-from gemopt.io.placement_file import load_placement, save_placement
-from gemopt.result import PROOF_TOLERANCE, Result
-from gemopt.solver import Solver
+from gemopt.files.best_known import BestKnown, read_best_known, write_best_known
+from gemopt.files.catalog import read_catalog, resolve
+from gemopt.files.instance_file import read
+from gemopt.files.placement_file import load_placement, save_placement
+from gemopt.run.result import PROOF_TOLERANCE, Result
+from gemopt.run.solver import Solver
 
 ROOT = Path(__file__).parent
 #: Options by which a solver minimises the steps given, not those to come.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from recipes import RECIPES
 
-from gemopt.io.catalog import write_catalog
-from gemopt.io.instance_file import save
+from gemopt.files.catalog import write_catalog
+from gemopt.files.instance_file import save
 
 
 def make(root: Path, names: list[str]) -> None:

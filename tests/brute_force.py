@@ -8,7 +8,8 @@ from itertools import combinations, product
 
 import numpy as np
 
-from gemopt.model import Instance, Placement
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from tests.twins import share
 
 Row = tuple[tuple[int, ...], ...]

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from gemopt.latency import LatencyModel, Line, Regimes, Roofline, TileActive, TokenCurve
-from gemopt.model import Instance, Placement
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 
 _US = st.floats(0.0, 50.0).map(lambda x: round(x, 3))
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from gemopt.io.best_known import BestKnown
+from gemopt.files.best_known import BestKnown
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_finished_instances_are_not_redone(
     improve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who had as many seconds a layer is left alone; the instance is not even read."""
-    from gemopt.io.best_known import read_best_known, write_best_known
+    from gemopt.files.best_known import read_best_known, write_best_known
 
     note = improve._raised(_known(90.0), 95.0, f"gemopt {improve.gemopt.__version__} 3")
     note = note.model_copy(update={"provenance": note.provenance + improve._EACH})

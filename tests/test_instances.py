@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import gemopt
-from gemopt.io.best_known import read_best_known
-from gemopt.io.catalog import SOURCES, read_catalog
-from gemopt.io.instance_file import read
-from gemopt.io.placement_file import load_placement, read_placement
+from gemopt.files.best_known import read_best_known
+from gemopt.files.catalog import SOURCES, read_catalog
+from gemopt.files.instance_file import read
+from gemopt.files.placement_file import load_placement, read_placement
 from gemopt.latency import LatencyModel, TileActive
-from gemopt.model import Instance, Placement
-from gemopt.result import PROOF_TOLERANCE, Status
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.result import PROOF_TOLERANCE, Status
 from tests.brute_force import best_placement
 
 ROOT = Path(__file__).parents[1] / "instances"

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gemopt.model import SHARE_UNIT, Instance, Placement
+from gemopt.model.instance import Instance
+from gemopt.model.placement import SHARE_UNIT, Placement
 
 
 def share(loads: np.ndarray, replicas: np.ndarray) -> np.ndarray:

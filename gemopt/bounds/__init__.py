@@ -13,6 +13,6 @@ solved by `set_solver` and proven by `sets.certified_sets`.
 """
 
 from gemopt.bounds.lower_bound import Bound, lower_bound
-from gemopt.bounds.water_filling import water_filling_bound as quick_bound
+from gemopt.bounds.steps.water_filling import water_filling_bound as quick_bound
 
 __all__ = ["Bound", "lower_bound", "quick_bound"]

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.comm.cost import Links, links
-from gemopt.comm.rates import rates
-from gemopt.comm.routing import TokenRouting
-from gemopt.comm.spec import Communication
-from gemopt.evaluation import combined
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import combined
+from gemopt.cost.rates import rates
+from gemopt.cost.traffic import Links, links
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
+from gemopt.model.tokens import TokenRouting
 
 Floats = NDArray[np.float64]
 

@@ -9,22 +9,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gemopt.bounds.assignment import MOST_WORK as MOST_ASSIGNED
-from gemopt.bounds.assignment import work as assignment_work
-from gemopt.bounds.certificate import Certificate
+from gemopt.bounds.colocation.certificate import Certificate
+from gemopt.bounds.colocation.program import Program, program
 from gemopt.bounds.communication import communication_bound
-from gemopt.bounds.minorant import Floats, minorant
-from gemopt.bounds.one_step import raised_steps
-from gemopt.bounds.program import Program, program
-from gemopt.bounds.sets import (
+from gemopt.bounds.sets.bound import (
     MOST_WORK,
     SECONDS_EACH,
     SetCertificate,
     enumeration,
     set_program,
 )
-from gemopt.bounds.water_filling import water_filling
-from gemopt.model import Instance, Placement
+from gemopt.bounds.steps.assignment import MOST_WORK as MOST_ASSIGNED
+from gemopt.bounds.steps.assignment import work as assignment_work
+from gemopt.bounds.steps.minorant import Floats, minorant
+from gemopt.bounds.steps.one_step import raised_steps
+from gemopt.bounds.steps.water_filling import water_filling
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 
 #: Seconds a layer may take at each named effort; "quick" stops after counting.
 EFFORTS = {"none": 0.0, "quick": 0.0, "strong": 10.0}
@@ -151,7 +152,7 @@ def effort_seconds(effort: str | float) -> float:
 def layer_program(
     instance: Instance, layer: int, bound: Floats, working: Floats
 ) -> Program:
-    """Build the co-location program of one layer; see `gemopt.bounds.program`."""
+    """Build the co-location program of one layer."""
     return program(minorant(instance, layer), bound, working, instance.weights)
 
 
@@ -166,12 +167,12 @@ def _co_location(
     stop: Callable[[], bool],
 ) -> tuple[float, Certificate | SetCertificate | None]:
     """Best of bounds C and D, us, and what proves it."""
-    from gemopt.bounds.first_order import solve
+    from gemopt.bounds.colocation.first_order import solve
 
     began = time.perf_counter()
     shares, target = _even(instance), math.inf
     if placement is not None:
-        from gemopt.evaluation import evaluate
+        from gemopt.cost.evaluate import evaluate
 
         one = Placement(placement.phy2log[layer : layer + 1], placement.slots)
         target = evaluate(instance.layer(layer), one).objective
@@ -194,7 +195,7 @@ def _co_location(
     first = solved.value, solved.certificate
     if not sets or solved.certificate is None or solved.value >= target * (1 - 1e-9):
         return first
-    from gemopt.bounds.set_solver import from_co_location, solve_sets
+    from gemopt.bounds.sets.solver import from_co_location, solve_sets
 
     d = set_program(least, bound, working, instance.weights)
     last = solve_sets(
@@ -214,7 +215,7 @@ def _working(
     """Expected time of every layer and step: the placement's, or bound + 5 %."""
     if placement is None:
         return 1.05 * one_step
-    from gemopt.evaluation import evaluate
+    from gemopt.cost.evaluate import evaluate
 
     return evaluate(instance, placement).per_gpu.max(axis=2).T
 

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from gemopt.bounds.certificate import Certificate, certified
+from gemopt.bounds.colocation.certificate import Certificate, certified
 from gemopt.bounds.communication import communication_bound
 from gemopt.bounds.lower_bound import Bound, layer_program
-from gemopt.bounds.minorant import Floats, minorant
-from gemopt.bounds.one_step import raised_steps
-from gemopt.bounds.sets import (
+from gemopt.bounds.sets.bound import (
     MOST_WORK,
     SetCertificate,
     certified_sets,
     enumeration,
     set_program,
 )
-from gemopt.bounds.water_filling import water_filling
-from gemopt.io.atomic import write_bytes
-from gemopt.io.digest import instance_digest
-from gemopt.io.errors import FileError
-from gemopt.io.tensors import read_tensors, tensor_bytes
-from gemopt.model import Instance
+from gemopt.bounds.steps.minorant import Floats, minorant
+from gemopt.bounds.steps.one_step import raised_steps
+from gemopt.bounds.steps.water_filling import water_filling
+from gemopt.files.atomic import write_bytes
+from gemopt.files.digest import instance_digest
+from gemopt.files.errors import FileError
+from gemopt.files.tensors import read_tensors, tensor_bytes
+from gemopt.model.instance import Instance
 
 FORMAT = "gemopt-bound"
 VERSION = 1

@@ -23,8 +23,8 @@ def command(
     as_json: JsonOption = False,
 ) -> int:
     """Renumber the experts of a checkpoint as a placement says; outputs stay equal."""
-    from gemopt.io.placement_file import read_placement
-    from gemopt.weights import apply_checkpoint, compare_logits
+    from gemopt.checkpoint import apply_checkpoint, compare_logits
+    from gemopt.files.placement_file import read_placement
 
     saved = read_placement(placement)
     done = apply_checkpoint(

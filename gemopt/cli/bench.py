@@ -40,8 +40,8 @@ def command(
     require_writable(output, "--output")
     if jobs < 1:
         raise ValueError(f"--jobs = {jobs} must be >= 1")
-    from gemopt.bench import bench
-    from gemopt.io.catalog import load
+    from gemopt.files.catalog import load
+    from gemopt.study.bench import bench
 
     problems = {name: load(name, instances) for name in instance}
     total = len(problems) * len(solver) * len(seed)

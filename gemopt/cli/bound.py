@@ -23,7 +23,8 @@ from gemopt.cli.common import (
 
 if TYPE_CHECKING:
     from gemopt.bounds import Bound
-    from gemopt.model import Instance, Placement
+    from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
 
 
 def command(
@@ -52,8 +53,8 @@ def command(
         raise ValueError(f"--time-limit = {time_limit} must be > 0")
     from gemopt.bounds import lower_bound
     from gemopt.bounds.stored import save_bound
-    from gemopt.io.catalog import load
-    from gemopt.io.placement_file import load_placement
+    from gemopt.files.catalog import load
+    from gemopt.files.placement_file import load_placement
 
     problem = load(instance, instances)
     start = None if placement is None else load_placement(placement, problem)
@@ -94,7 +95,7 @@ def _halting() -> Iterator[Event]:
 def _report(
     problem: Instance, bound: Bound, start: Placement | None, output: Path | None
 ) -> dict[str, Any]:
-    from gemopt.evaluation import evaluate
+    from gemopt.cost.evaluate import evaluate
 
     cost = None if start is None else evaluate(problem, start).objective
     return {

@@ -10,11 +10,11 @@ import typer
 from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writable
 
 if TYPE_CHECKING:
-    from gemopt.comm import Communication
     from gemopt.latency import LatencyModel
-    from gemopt.links import Topology
-    from gemopt.model import Instance
-    from gemopt.routing import RoutingTrace
+    from gemopt.model.communication import Communication
+    from gemopt.model.instance import Instance
+    from gemopt.model.topology import Topology
+    from gemopt.model.trace import RoutingTrace
 
 TraceArg = Annotated[
     Path,
@@ -101,9 +101,9 @@ def command(
     require_writable(output, "--output")
     if output.suffix != ".json":
         raise ValueError(f"--output {output} must end in .json")
-    from gemopt.io.instance_file import save
-    from gemopt.io.routing_file import read_routing
-    from gemopt.model import Instance
+    from gemopt.files.instance_file import save
+    from gemopt.files.routing_file import read_routing
+    from gemopt.model.instance import Instance
     from gemopt.traffic.windows import sum_windows
 
     models, names = _models(profile, latency, gpus)
@@ -163,7 +163,7 @@ def _communication(
     """Communication of the instance, if links were named."""
     if chosen is None:
         return None
-    from gemopt.comm import Communication
+    from gemopt.model.communication import Communication
 
     if routing.tokens is None:
         raise ValueError("--links needs per-token expert_ids, the trace has counts")
@@ -183,10 +183,10 @@ def _topology(links: str | None, hosts: list[int] | None) -> Topology | None:
     if links is None:
         return None
     if links.endswith(".json"):
-        from gemopt.io.links_file import read_topology
+        from gemopt.files.links_file import read_topology
 
         return read_topology(links, len(set(hosts or [0])))
-    from gemopt.links import topology
+    from gemopt.model.topology import topology
 
     return topology(links)
 
@@ -198,11 +198,11 @@ def _models(
     if (latency is None) == (not profiles):
         raise ValueError("give either --latency or --profile, and not both")
     if latency is not None:
-        from gemopt.io.latency_file import read_latency
+        from gemopt.files.latency_file import read_latency
 
         models, names = read_latency(latency), []
     else:
-        from gemopt.io.profile_set import load_profiles
+        from gemopt.files.profile_set import load_profiles
 
         read = [each for path in profiles or () for each in load_profiles(path)]
         models, names = [p.latency for p in read], [p.name for p in read]

@@ -16,9 +16,9 @@ from gemopt.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gemopt.evaluation import Evaluation
-    from gemopt.io.placement_file import SavedPlacement
-    from gemopt.model import Instance
+    from gemopt.cost.evaluate import Evaluation
+    from gemopt.files.placement_file import SavedPlacement
+    from gemopt.model.instance import Instance
 
 _EQUAL = 1e-9  # relative; files hold all digits
 
@@ -39,12 +39,12 @@ def command(
 ) -> int:
     """Check a placement file against an instance, and evaluate it anew."""
     from gemopt.bounds.stored import verified_bound
-    from gemopt.check import violations
-    from gemopt.evaluation import evaluate
-    from gemopt.io.catalog import load
-    from gemopt.io.digest import instance_digest
-    from gemopt.io.errors import FileError
-    from gemopt.io.placement_file import read_placement
+    from gemopt.cost.evaluate import evaluate
+    from gemopt.files.catalog import load
+    from gemopt.files.digest import instance_digest
+    from gemopt.files.errors import FileError
+    from gemopt.files.placement_file import read_placement
+    from gemopt.model.check import violations
 
     problem = load(instance, instances)
     saved = read_placement(placement)
@@ -120,8 +120,8 @@ def _parts(problem: Instance, saved: SavedPlacement, path: Path) -> dict[str, An
     FileError
         The file claims another cost.
     """
-    from gemopt.evaluation import evaluate
-    from gemopt.io.errors import FileError
+    from gemopt.cost.evaluate import evaluate
+    from gemopt.files.errors import FileError
 
     start, stop = saved.steps
     if not 0 <= start < stop <= problem.num_steps:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance
+    from gemopt.model.instance import Instance
 
 InstanceArg = Annotated[
     str, typer.Argument(help="Instance file, or a name from the instances folder.")

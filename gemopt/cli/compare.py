@@ -27,7 +27,7 @@ from gemopt.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance
+    from gemopt.model.instance import Instance
 
 
 class Order(StrEnum):
@@ -83,10 +83,10 @@ def command(
     if picture is not None and not pareto:
         raise ValueError(f"--picture {picture} goes with --pareto")
     from gemopt.cli.live import live_observer
-    from gemopt.compare import compare
-    from gemopt.io.catalog import load
-    from gemopt.registry import entry
-    from gemopt.registry import solvers as all_solvers
+    from gemopt.files.catalog import load
+    from gemopt.run.registry import entry
+    from gemopt.run.registry import solvers as all_solvers
+    from gemopt.study.compare import compare
 
     names = all_solvers() if solver == "all" else [n.strip() for n in solver.split(",")]
     for name in {*names, reference} - {"auto"}:
@@ -140,7 +140,7 @@ def _pareto(
     effort: dict[str, Any],
 ) -> int:
     """Sweep the weight of communication; print, and draw, what comes of it."""
-    from gemopt.pareto import draw_pareto, pareto
+    from gemopt.study.pareto import draw_pareto, pareto
 
     rows = pareto(problem, names, **effort)
     if picture is not None:

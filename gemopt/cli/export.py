@@ -36,7 +36,7 @@ def command(
     """Write a placement as the file that a serving engine starts from."""
     require_writable(output, "--output")
     from gemopt.engines import export_map
-    from gemopt.io.placement_file import read_placement
+    from gemopt.files.placement_file import read_placement
 
     saved = read_placement(placement)
     more = (

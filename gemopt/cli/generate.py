@@ -10,8 +10,8 @@ import typer
 from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writable
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance
-    from gemopt.routing import RoutingTrace
+    from gemopt.model.instance import Instance
+    from gemopt.model.trace import RoutingTrace
     from gemopt.traffic.shapes import Shape
 
 
@@ -80,12 +80,12 @@ def command(
     if output.suffix == ".npz":
         made = _tokens(model, sizes, traffic, output)
     elif gpus is None:
-        from gemopt.io.trace_file import save_trace
+        from gemopt.files.trace_file import save_trace
 
         made = _trace(model, sizes, traffic, output)
         save_trace(made, output)
     else:
-        from gemopt.io.instance_file import save
+        from gemopt.files.instance_file import save
         from gemopt.traffic.emulated import emulated_instance
 
         made = emulated_instance(
@@ -140,8 +140,8 @@ def _tokens(
     """Draw every token's experts, by the model's groups, and write them."""
     import numpy as np
 
-    from gemopt.io.atomic import replacing
-    from gemopt.routing import RoutingTrace
+    from gemopt.files.atomic import replacing
+    from gemopt.model.trace import RoutingTrace
     from gemopt.traffic.shapes import shape
     from gemopt.traffic.tokens import draw_tokens
 
@@ -171,7 +171,7 @@ def _trace(
     traffic: dict[str, Any],
     output: Path,
 ) -> RoutingTrace:
-    from gemopt.routing import RoutingTrace
+    from gemopt.model.trace import RoutingTrace
     from gemopt.traffic.generate import generate
 
     sizes, ids = _sizes(model, sizes)

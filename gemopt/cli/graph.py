@@ -17,8 +17,8 @@ from gemopt.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gemopt.graph import ExpertGraph
-    from gemopt.model import Instance
+    from gemopt.model.instance import Instance
+    from gemopt.study.graph import ExpertGraph
 
 
 def command(
@@ -43,7 +43,7 @@ def command(
     """Show the graph of a layer: who bursts together, whom tokens choose together."""
     require_writable(graphml, "--graphml")
     require_writable(picture, "--picture")
-    from gemopt.io.catalog import load
+    from gemopt.files.catalog import load
 
     problem = load(instance, instances)
     if not 0 <= layer < problem.num_layers - (kind == "co-activation-next"):
@@ -52,7 +52,7 @@ def command(
     if graphml is not None:
         graph.write_graphml(graphml, layer, min_z)
     if picture is not None:
-        from gemopt.graph import draw
+        from gemopt.study.graph import draw
 
         draw(graph, layer, picture, min_z=min_z)
     edges = [
@@ -78,7 +78,7 @@ def command(
 
 def _graph(problem: Instance, kind: str) -> ExpertGraph:
     """The graph of all layers."""
-    from gemopt.graph import co_activation, co_load
+    from gemopt.study.graph import co_activation, co_load
 
     if kind == "co-load":
         return co_load(problem)

@@ -13,8 +13,8 @@ from gemopt.cli.common import (
 
 def command(instances: InstancesOption = None, as_json: JsonOption = False) -> int:
     """List the saved instances with their sizes and best known values."""
-    from gemopt.io.best_known import read_best_known
-    from gemopt.io.catalog import folder, read_catalog
+    from gemopt.files.best_known import read_best_known
+    from gemopt.files.catalog import folder, read_catalog
 
     root = folder(instances)
     catalog, known = read_catalog(root), read_best_known(root)

@@ -7,15 +7,16 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gemopt.progress import Observer
+from gemopt.run.progress import Observer
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from gemopt.model import Instance, Placement
-    from gemopt.result import Result
-    from gemopt.stop import Progress
+    from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
+    from gemopt.run.result import Result
+    from gemopt.run.stop import Progress
 
 _EVERY_SECONDS = 0.2
 

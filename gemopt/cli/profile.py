@@ -12,7 +12,7 @@ import typer
 from gemopt.cli.common import JsonOption, SeedOption, percent, print_json, print_table
 
 if TYPE_CHECKING:
-    from gemopt.io.profile_file import Profile
+    from gemopt.files.profile_file import Profile
     from gemopt_gpu_bench.compare import ProfileComparison
     from gemopt_gpu_bench.options import Options
     from gemopt_gpu_bench.ranks import Group
@@ -241,7 +241,7 @@ def _selftest(options: Options, as_json: bool) -> int:
 
 
 def _compare(paths: Sequence[Path], as_json: bool) -> int:
-    from gemopt.io.profile_set import load_profiles
+    from gemopt.files.profile_set import load_profiles
 
     profiles = [each for path in paths for each in load_profiles(path)]
     if len(profiles) < 2:

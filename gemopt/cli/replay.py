@@ -24,7 +24,8 @@ from gemopt.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance, Placement
+    from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
     from gemopt_gpu_bench.replay import ReplaySettings
     from gemopt_gpu_bench.replay_result import ReplayResult
 
@@ -106,7 +107,7 @@ def command(
     require_writable(output, "--output")
     _require_torch()
     from gemopt.cli.bar import CountBar
-    from gemopt.io.catalog import load
+    from gemopt.files.catalog import load
     from gemopt_gpu_bench import devices
     from gemopt_gpu_bench.replay import assign, make_sessions, replay
     from gemopt_gpu_bench.replay_plan import make_plan
@@ -154,8 +155,8 @@ def _layer(
 
     On the CPU a model's layer is shrunk as `gemopt profile` does.
     """
-    from gemopt.io.errors import FileError
-    from gemopt.io.profile_set import load_profiles
+    from gemopt.files.errors import FileError
+    from gemopt.files.profile_set import load_profiles
     from gemopt_gpu_bench import backends
     from gemopt_gpu_bench.replay import ReplaySettings
     from gemopt_gpu_bench.settings import settings_for, trial
@@ -200,7 +201,7 @@ def _placements(
     paths: list[Path], problem: Instance, force: bool
 ) -> dict[str, Placement]:
     """Placements by name of their file."""
-    from gemopt.io.placement_file import SUFFIX, load_placement
+    from gemopt.files.placement_file import SUFFIX, load_placement
 
     named: dict[str, Placement] = {}
     for path in paths:
@@ -215,9 +216,9 @@ def _with_trace(problem: Instance, path: Path | None) -> Instance:
     """Put other routing, if any, into the place of the instance's own."""
     if path is None:
         return problem
-    from gemopt.io.errors import FileError
-    from gemopt.io.routing_file import read_routing
-    from gemopt.model import Instance
+    from gemopt.files.errors import FileError
+    from gemopt.files.routing_file import read_routing
+    from gemopt.model.instance import Instance
 
     routing = read_routing(path)
     _, layers, experts = routing.counts.shape
@@ -246,7 +247,7 @@ def _chosen(
     import numpy as np
 
     from gemopt.arrays import frozen
-    from gemopt.model import Placement
+    from gemopt.model.placement import Placement
 
     if steps < 1:
         raise ValueError(f"--steps = {steps} must be >= 1")

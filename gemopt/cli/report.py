@@ -20,8 +20,8 @@ def command(
     as_json: JsonOption = False,
 ) -> int:
     """Summarise runs: gaps to best and bound, share proven, times."""
-    from gemopt.bench import read_runs
-    from gemopt.report.table import TITLES, cells, header, render, summary
+    from gemopt.study.bench import read_runs
+    from gemopt.study.table import TITLES, cells, header, render, summary
 
     records = [run for path in runs for run in read_runs(path)]
     if not records:
@@ -39,7 +39,7 @@ def command(
 
 
 def _best_known(folder: Path | None) -> dict[str, float]:
-    from gemopt.io.best_known import read_best_known
+    from gemopt.files.best_known import read_best_known
 
     known = read_best_known(folder or Path("instances"))
     return {

@@ -27,8 +27,8 @@ from gemopt.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance
-    from gemopt.result import Result
+    from gemopt.model.instance import Instance
+    from gemopt.run.result import Result
 
 
 SolverOption = Annotated[
@@ -80,9 +80,9 @@ def command(
     if preset is not None:
         params["preset"] = preset
     from gemopt.cli.live import live_observer
-    from gemopt.front_door import solve
-    from gemopt.io.catalog import load
-    from gemopt.io.placement_file import load_placement, save_placement
+    from gemopt.files.catalog import load
+    from gemopt.files.placement_file import load_placement, save_placement
+    from gemopt.run.solve import solve
 
     problem = load(instance, instances)
     seen, later = split(problem, unseen)
@@ -115,7 +115,7 @@ def command(
 
 
 def _write_trace(result: Result, path: Path) -> None:
-    from gemopt.io.atomic import replacing
+    from gemopt.files.atomic import replacing
 
     write = result.trace.to_csv if path.suffix == ".csv" else result.trace.to_jsonl
     with replacing(path) as temporary:
@@ -123,7 +123,7 @@ def _write_trace(result: Result, path: Path) -> None:
 
 
 def _report(result: Result, later: Instance | None) -> dict[str, Any]:
-    from gemopt.evaluation import evaluate
+    from gemopt.cost.evaluate import evaluate
 
     unseen = None
     if later is not None and result.placement is not None:

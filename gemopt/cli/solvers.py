@@ -9,7 +9,7 @@ from gemopt.cli.common import JsonOption, print_json, print_table
 
 def command(as_json: JsonOption = False) -> int:
     """List the solvers, ours and third parties', and whether they can run here."""
-    from gemopt.registry import entries
+    from gemopt.run.registry import entries
 
     rows: list[dict[str, Any]] = [
         {

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from gemopt.engines.mapping import EngineMap
     from gemopt.engines.source import TraceSource
     from gemopt.engines.stream import ImportedTrace
-    from gemopt.model import Placement
+    from gemopt.model.placement import Placement
 
 #: Engine to module with ``open_trace(path, *, options) -> TraceSource``.
 TRACES: Mapping[str, str] = {
-    "sglang": "gemopt.engines.sglang.dumps",
+    "sglang": "gemopt.engines.sglang.trace",
     "tokens": "gemopt.engines.tokens",
-    "trtllm": "gemopt.engines.trtllm.statistics",
-    "vllm": "gemopt.engines.vllm.windows",
-    "vllm-ascend": "gemopt.engines.ascend.load_view",
+    "trtllm": "gemopt.engines.trtllm.trace",
+    "vllm": "gemopt.engines.vllm.trace",
+    "vllm-ascend": "gemopt.engines.ascend.trace",
 }
 #: Engine to module with ``read_map`` and ``write_map``.
 MAPS: Mapping[str, str] = {
-    "sglang": "gemopt.engines.sglang.location",
-    "trtllm": "gemopt.engines.trtllm.load_balancer",
-    "vllm": "gemopt.engines.vllm.expert_map",
-    "vllm-ascend": "gemopt.engines.ascend.expert_map",
+    "sglang": "gemopt.engines.sglang.map",
+    "trtllm": "gemopt.engines.trtllm.map",
+    "vllm": "gemopt.engines.vllm.map",
+    "vllm-ascend": "gemopt.engines.ascend.map",
 }
 
 

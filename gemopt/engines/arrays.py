@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import MAX_STEP_TOKENS, Ints, whole
-from gemopt.io.errors import FileError
-from gemopt.io.routing_file import read_arrays
+from gemopt.files.errors import FileError
+from gemopt.files.routing_file import read_arrays
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gemopt.arrays import Ints, layer_indices, whole
-from gemopt.io.errors import FileError
-from gemopt.model import Placement
+from gemopt.files.errors import FileError
+from gemopt.model.placement import Placement
 
 
 @dataclass(frozen=True, eq=False)

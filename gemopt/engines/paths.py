@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gemopt.io.errors import FileError
+from gemopt.files.errors import FileError
 
 
 def listed(folder: Path, *patterns: str) -> list[Path]:

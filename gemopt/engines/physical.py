@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
 from gemopt.engines.arrays import to_whole
-from gemopt.io.errors import FileError
+from gemopt.files.errors import FileError
 
 UNUSED = -1  #: what engines write for a slot that holds no expert
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemopt.arrays import Ints
-from gemopt.routing import RoutingTrace
+from gemopt.model.trace import RoutingTrace
 
 #: Numbers in one block of steps: 32 MiB of int64, whatever the size of the files.
 BLOCK_NUMBERS = 2**22

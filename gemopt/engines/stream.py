@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from gemopt.arrays import Ints, layer_indices
 from gemopt.engines.source import TraceSource, block_steps
-from gemopt.io.atomic import replacing
-from gemopt.io.tensors import header_text
-from gemopt.io.trace_file import FORMAT, VERSION
+from gemopt.files.atomic import replacing
+from gemopt.files.tensors import header_text
+from gemopt.files.trace_file import FORMAT, VERSION
 
 _SPOOL = np.dtype(np.uint32)
 

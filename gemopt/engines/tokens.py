@@ -10,7 +10,7 @@ from gemopt.arrays import Ints
 from gemopt.engines.arrays import field, open_arrays, plain
 from gemopt.engines.paths import listed
 from gemopt.engines.source import TraceSource
-from gemopt.io.errors import FileError
+from gemopt.files.errors import FileError
 from gemopt.traffic.serving import serving_steps
 
 

@@ -1,13 +1,14 @@
 """What every latency model offers: a numpy formula and rows for the kernels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from gemopt.arrays import Floats as Floats
 
 CURVE = 0  #: piecewise linear in the tokens of the GPU
 LINE = 1  #: one line in tokens, active experts and tiles
@@ -100,3 +101,14 @@ def check_tile(tile: Any) -> None:
     """Raise ValueError unless `tile` is a whole number of tokens, at least 1."""
     if isinstance(tile, bool) or int(tile) != tile or tile < 1:
         raise ValueError(f"tile = {tile} must be a whole number of tokens >= 1")
+
+
+def latency_models(latency: Sequence[LatencyModel]) -> tuple[LatencyModel, ...]:
+    """Check that there is at least one latency model and nothing else."""
+    models = tuple(latency)
+    if not models:
+        raise ValueError("latency is empty; give one latency model per GPU")
+    for g, model in enumerate(models):
+        if not isinstance(model, LatencyModel):
+            raise ValueError(f"latency[{g}] = {model!r} is no latency model")
+    return models

@@ -1,7 +1,7 @@
 """Whole instances of a known model's shape on emulated GPUs of different speed."""
 
 from gemopt.latency.variability import SPREAD, emulated_curve, emulated_speeds
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt.traffic.generate import generate
 from gemopt.traffic.shapes import Shape
 from gemopt.traffic.synthetic import even_slots

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gemopt.comm.routing import TokenRouting
+from gemopt.model.tokens import TokenRouting
 
 Ints = NDArray[np.int64]
 

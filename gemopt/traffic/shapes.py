@@ -22,7 +22,7 @@ class Shape:
     first_layer
         Index of the first MoE layer in the model; earlier ones are dense.
     n_group, topk_group
-        Group-limited routing, see `gemopt.comm.groups`; 1 and 1 without.
+        Group-limited routing, see `gemopt.model.expert_groups`; 1 and 1 without.
     """
 
     name: str

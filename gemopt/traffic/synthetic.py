@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from gemopt.latency import affine
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt.traffic.draw import Floats, Ints
 from gemopt.traffic.generate import generate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemopt.comm.groups import check_groups
-from gemopt.comm.routing import TokenRouting
+from gemopt.model.expert_groups import check_groups
+from gemopt.model.tokens import TokenRouting
 from gemopt.traffic.draw import SHARE_GRID, Floats
 from gemopt.traffic.generate import check_sizes, family_shares
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from gemopt.io.atomic import require_writable
-from gemopt.io.links_file import LinkPoint, MeasuredLinks, Reach, save_links
-from gemopt.links import Link
+from gemopt.files.atomic import require_writable
+from gemopt.files.links_file import LinkPoint, MeasuredLinks, Reach, save_links
+from gemopt.model.topology import Link
 from gemopt_gpu_bench import devices
 from gemopt_gpu_bench.fit.alpha_beta import fit_link, link_us
 from gemopt_gpu_bench.ranks import Group, host_name, hosts_of, make_group, own_devices

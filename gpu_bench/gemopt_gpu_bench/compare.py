@@ -11,7 +11,7 @@ import numpy as np
 from gemopt_gpu_bench.stats import bootstrap_interval, summary
 
 if TYPE_CHECKING:
-    from gemopt.io.profile_file import Profile
+    from gemopt.files.profile_file import Profile
 
 #: Ranges of tokens on a GPU, (low, high], that are compared apart: the ratio of two
 #: kinds of GPU moves with the load.

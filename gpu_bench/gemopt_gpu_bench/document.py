@@ -11,7 +11,7 @@ from gemopt_gpu_bench.settings import DUTY
 from gemopt_gpu_bench.stats import Errors
 
 if TYPE_CHECKING:
-    from gemopt.io.profile_file import Profile
+    from gemopt.files.profile_file import Profile
 
 
 def to_profile(outcome: Outcome, ceilings: devices.Ceilings | None = None) -> "Profile":
@@ -24,7 +24,7 @@ def to_profile(outcome: Outcome, ceilings: devices.Ceilings | None = None) -> "P
     ceilings
         Measured ceilings of the card, if any.
     """
-    from gemopt.io.profile_file import Fit, Profile, ProfilePoint
+    from gemopt.files.profile_file import Fit, Profile, ProfilePoint
 
     run = outcome.run
     device = devices.describe(run.session.layer.x.device, run.session.clocks)

@@ -141,6 +141,6 @@ class Options:
         """Routing ``[steps, layers, experts]`` of `trace`."""
         if self.trace is None:
             return None
-        from gemopt.io.routing_file import read_routing
+        from gemopt.files.routing_file import read_routing
 
         return read_routing(self.trace).counts

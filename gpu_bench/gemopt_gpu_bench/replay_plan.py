@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from gemopt.model import Instance, Placement
+    from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -71,7 +72,7 @@ class ReplayPlan:
         OSError
             The file cannot be written.
         """
-        from gemopt.io.atomic import replacing
+        from gemopt.files.atomic import replacing
 
         with replacing(path) as temporary, temporary.open("xb") as file:
             np.savez_compressed(
@@ -126,8 +127,8 @@ def make_plan(instance: Instance, placements: Mapping[str, Placement]) -> Replay
     ValueError
         No placements, or one that is not feasible; says which.
     """
-    from gemopt.check import violations
-    from gemopt.evaluation import evaluate
+    from gemopt.cost.evaluate import evaluate
+    from gemopt.model.check import violations
 
     if not placements:
         raise ValueError("placements is empty; give at least one to replay")

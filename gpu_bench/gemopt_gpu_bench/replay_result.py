@@ -189,8 +189,8 @@ class ReplayResult:
         OSError
             The file cannot be written.
         """
-        from gemopt.io.atomic import write_text
-        from gemopt.io.json_text import dump_json
+        from gemopt.files.atomic import write_text
+        from gemopt.files.json_text import dump_json
 
         write_text(path, dump_json({**self.to_json(), "record": dict(record or {})}))
 

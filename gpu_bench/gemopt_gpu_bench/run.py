@@ -27,7 +27,7 @@ from gemopt_gpu_bench.ranks import (
 from gemopt_gpu_bench.settings import Settings
 
 if TYPE_CHECKING:
-    from gemopt.io.profile_file import Profile
+    from gemopt.files.profile_file import Profile
 
 #: Settings that a profile holds, by which it is recognised.
 STORED = (
@@ -106,7 +106,7 @@ class Run:
         OSError
             A file cannot be written.
         """
-        from gemopt.io.profile_set import save_profiles
+        from gemopt.files.profile_set import save_profiles
 
         task.output.parent.mkdir(parents=True, exist_ok=True)
         on_all(self.group, str)  # so that all begin together
@@ -130,7 +130,7 @@ class Run:
 
     def _here(self, task: Task) -> str:
         """Profiles of this process as JSON."""
-        from gemopt.io.profile_file import profile_body
+        from gemopt.files.profile_file import profile_body
 
         journals, bodies = self.journals(task), []
         for i, device in enumerate(self.devices):
@@ -226,7 +226,7 @@ def _layer(settings: Settings, device: torch.device) -> Any:
 
 def _placed(body: Mapping[str, Any], place: Mapping[str, int]) -> "Profile":
     """Profile of a gathered document, with the place where it was measured."""
-    from gemopt.io.profile_file import ProfileDoc, from_document
+    from gemopt.files.profile_file import ProfileDoc, from_document
 
     read = from_document(ProfileDoc.model_validate(body))
     return replace(read, device={**read.device, **place})
@@ -248,7 +248,7 @@ def distinct(profiles: "Sequence[Profile]") -> "tuple[Profile, ...]":
 
 def _require_same(task: Task) -> None:
     """Refuse to keep a file that was made with other settings."""
-    from gemopt.io.profile_set import load_profiles
+    from gemopt.files.profile_set import load_profiles
 
     wanted = task.settings
     for each in load_profiles(task.output):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from recipes import paper, profiled, real, tiny
 
 #: Recipe of each instance by family and name.

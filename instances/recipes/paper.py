@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt.traffic import emulated_instance, shape
 
 MODELS = (

@@ -5,8 +5,8 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from gemopt.io.profile_set import load_profiles
-from gemopt.model import Instance
+from gemopt.files.profile_set import load_profiles
+from gemopt.model.instance import Instance
 from gemopt.traffic import sum_windows
 from gemopt.traffic.synthetic import even_slots
 from recipes.measured import routing

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import product
 
 from gemopt.latency import LatencyModel
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt.traffic import sum_windows
 from gemopt.traffic.synthetic import even_slots
 from recipes.measured import LAYER, SMS, block_of, routing, tile_active, token_curve

@@ -15,7 +15,7 @@ from gemopt.latency import (
     TokenCurve,
     affine,
 )
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt.traffic import generate
 
 SPEEDS = (1.0, 0.85, 1.05, 0.95)

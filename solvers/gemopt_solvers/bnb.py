@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.exact.branching import Branching
 from gemopt_solvers.exact.layers import Answer, BackEnd, Problem
 from gemopt_solvers.exact.sets import too_large

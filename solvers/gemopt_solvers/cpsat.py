@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.exact.communication import prove_joint
 from gemopt_solvers.exact.layers import Answer, BackEnd, prove_model, refusal
 from gemopt_solvers.exact.model import Model, renamed

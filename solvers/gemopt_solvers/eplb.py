@@ -6,11 +6,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
-from gemopt_solvers.feasible import repaired
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.repair import repaired
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import Outcome
 
 Singles = NDArray[np.float32]
 

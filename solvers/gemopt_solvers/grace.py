@@ -7,14 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Floats, Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
-from gemopt_solvers.assign import capacitated, distances
+from gemopt.arrays import Floats, Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.capacitated import capacitated, distances
+from gemopt.parts.repair import EMPTY, repaired
+from gemopt.run.layers import BestRows, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import NoParams, Outcome
 from gemopt_solvers.cluster.methods import spectral
-from gemopt_solvers.feasible import EMPTY, repaired
-from gemopt_solvers.layers import BestRows, run_rounds
 
 
 class Grace:

@@ -4,10 +4,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import NoParams, Outcome
 
 
 class Linear:

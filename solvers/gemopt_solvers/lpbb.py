@@ -6,7 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.exact.layers import Answer, BackEnd, Problem
 from gemopt_solvers.exact.relaxed import Relaxed, too_large
 from gemopt_solvers.exact.solver import ExactSolver
@@ -63,7 +64,7 @@ def _polished(
     problem: Problem, hint: Ints, stop: Deadline, jobs: int, seed: int
 ) -> Ints:
     """The best of the hint and of what `search` finds, expert by slot."""
-    from gemopt.front_door import solve
+    from gemopt.run.solve import solve
 
     one = problem.instance.layer(problem.layer)
 

@@ -5,13 +5,15 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
-from gemopt_solvers.feasible import repaired
-from gemopt_solvers.partial import partial_layer, place_by_finish
-from gemopt_solvers.replicas import replica_counts
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.copies import replica_counts
+from gemopt.parts.greedy_fill import partial_layer, place_by_finish
+from gemopt.parts.repair import repaired
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import NoParams, Outcome
 
 
 class Lpt:

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.kernels.jit import kernel
-from gemopt.model import Floats, Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
-from gemopt_solvers.layers import BestRows, run_rounds
+from gemopt.arrays import Floats, Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.jit import kernel
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.layers import BestRows, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import NoParams, Outcome
 from gemopt_solvers.search.counts import room_into
 from gemopt_solvers.search.greedy import fullest_first_into
 

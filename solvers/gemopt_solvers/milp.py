@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.sparse import csr_array
 
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.cpsat import ExactParams, row_of
 from gemopt_solvers.exact.layers import Answer, BackEnd, prove_model, refusal
 from gemopt_solvers.exact.model import Model, Terms, TimeRow, pieced, renamed

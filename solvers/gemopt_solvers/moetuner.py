@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gemopt.comm.pairs import PairCounter
-from gemopt.comm.rates import Rates, rates
-from gemopt.evaluation import evaluate
-from gemopt.model import Floats, Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
+from gemopt.arrays import Floats, Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.cost.rates import Rates, rates
+from gemopt.model.instance import Instance
+from gemopt.model.pairs import PairCounter
+from gemopt.model.placement import Placement
+from gemopt.run.layers import BestRows, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import Outcome
 from gemopt_solvers.interruptible import solving
-from gemopt_solvers.layers import BestRows, run_rounds
 
 MAX_PRODUCTS = 200_000  #: pairs of experts times clusters that stage 1 may have
 _WHOLE = 1e6  #: whole units of an objective, about

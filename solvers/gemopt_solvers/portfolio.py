@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from gemopt.arrays import Ints
 from gemopt.latency.base import CURVE, LINE
-from gemopt.model import Instance, Ints
-from gemopt.result import PROOF_TOLERANCE
+from gemopt.model.instance import Instance
+from gemopt.run.result import PROOF_TOLERANCE
 from gemopt_solvers.bnb import run_bnb
 from gemopt_solvers.cpsat import ExactParams, run_cpsat
 from gemopt_solvers.exact.communication import prove_joint

@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.incremental import LayerState
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
-from gemopt_solvers.layers import BestRows, layer_rng, run_rounds
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.cost.incremental import LayerState
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.layers import BestRows, layer_rng, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import Outcome
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from gemopt import Instance, Placement, evaluate
-from gemopt.bounds.assignment import _costs, _value, assignment, work
 from gemopt.bounds.lower_bound import lower_bound
-from gemopt.bounds.minorant import Kinds, minorant, rows_of_steps
+from gemopt.bounds.steps.assignment import _costs, _value, assignment, work
+from gemopt.bounds.steps.minorant import Kinds, minorant, rows_of_steps
 from gemopt.latency import Line, Regimes, Roofline, TileActive
 from gemopt.latency.base import CURVE
 from gemopt.latency.tables import compile_tables
@@ -209,5 +209,5 @@ def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "MOST_ASSIGNED", work(instance))
     flow = lower_bound(instance, "quick")  # two layers are too many
     assert set(both.kind) == {"assignment"} and set(flow.kind) == {"water filling"}
-    monkeypatch.setattr("gemopt.bounds.assignment.MOST_WORK", work(instance) - 1)
+    monkeypatch.setattr("gemopt.bounds.steps.assignment.MOST_WORK", work(instance) - 1)
     assert (assignment(instance, 0, bound) == bound).all()

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from gemopt import Instance, Placement, evaluate
 from gemopt import solve as solved
 from gemopt.bounds import lower_bound
-from gemopt.bounds.certificate import Certificate, certified
-from gemopt.bounds.counting import count_heavy
-from gemopt.bounds.first_order import solve
+from gemopt.bounds.colocation.certificate import Certificate, certified
+from gemopt.bounds.colocation.first_order import solve
 from gemopt.bounds.lower_bound import layer_program
-from gemopt.bounds.minorant import minorant
-from gemopt.bounds.sets import (
+from gemopt.bounds.sets.bound import (
     SetCertificate,
     certified_sets,
     cheapest,
     feasible_rows,
     set_program,
 )
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.steps.counting import count_heavy
+from gemopt.bounds.steps.minorant import minorant
+from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.latency import TokenCurve, affine
 from tests.brute_force import best_placement
 from tests.strategies import FAMILIES, instances

@@ -12,12 +12,14 @@ import gemopt
 from gemopt.bounds import lower_bound
 from gemopt.bounds.communication import communication_bound, convex_below, cover
 from gemopt.bounds.stored import save_bound, verified_bound
-from gemopt.comm import Communication, TokenRouting
-from gemopt.comm.cost import traffic
-from gemopt.evaluation import evaluate
+from gemopt.cost.evaluate import evaluate
+from gemopt.cost.traffic import traffic
 from gemopt.latency import affine
-from gemopt.links import Link, Topology
-from gemopt.model import Instance, Placement
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.model.tokens import TokenRouting
+from gemopt.model.topology import Link, Topology
 from tests.brute_force import feasible_rows
 
 

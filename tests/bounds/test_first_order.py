@@ -7,13 +7,14 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from gemopt import Instance
-from gemopt.bounds import first_order, negative_part, pairs
-from gemopt.bounds.certificate import certified
-from gemopt.bounds.first_order import _State, solve
+from gemopt.bounds.colocation import first_order, negative_part
+from gemopt.bounds.colocation import two_threads as pairs
+from gemopt.bounds.colocation.certificate import certified
+from gemopt.bounds.colocation.first_order import _State, solve
+from gemopt.bounds.colocation.negative_part import NegativePart
+from gemopt.bounds.colocation.program import Program
 from gemopt.bounds.lower_bound import layer_program
-from gemopt.bounds.negative_part import NegativePart
-from gemopt.bounds.program import Program
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.latency import affine
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemopt.bounds.counting import count_heavy
-from gemopt.bounds.minorant import minorant
-from gemopt.bounds.one_step import raised_steps
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.steps.counting import count_heavy
+from gemopt.bounds.steps.minorant import minorant
+from gemopt.bounds.steps.one_step import raised_steps
+from gemopt.bounds.steps.water_filling import water_filling
 from gemopt_solvers.exact.layers import _one_step_bounds
 from tests.strategies import FAMILIES, instances
 

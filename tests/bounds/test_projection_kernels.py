@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from gemopt.bounds.projection_kernels import (
+from gemopt.bounds.colocation.projection_kernels import (
     excess_into,
     home_into,
     rows_into,

@@ -5,12 +5,12 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from gemopt import Instance
-from gemopt.bounds.first_order import solve
+from gemopt.bounds.colocation.first_order import solve
 from gemopt.bounds.lower_bound import layer_program
-from gemopt.bounds.minorant import minorant
-from gemopt.bounds.set_solver import from_co_location, solve_sets
-from gemopt.bounds.sets import certified_sets, set_program
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.sets.bound import certified_sets, set_program
+from gemopt.bounds.sets.solver import from_co_location, solve_sets
+from gemopt.bounds.steps.minorant import minorant
+from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.latency import affine
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from gemopt import Instance, Placement, evaluate
 from gemopt.bounds import Bound, lower_bound
-from gemopt.bounds.certificate import Certificate
-from gemopt.bounds.minorant import minorant
-from gemopt.bounds.sets import MOST_WORK, SetCertificate, enumeration
+from gemopt.bounds.colocation.certificate import Certificate
+from gemopt.bounds.sets.bound import MOST_WORK, SetCertificate, enumeration
+from gemopt.bounds.steps.minorant import minorant
 from gemopt.bounds.stored import save_bound, verified_bound
-from gemopt.io.errors import FileError
+from gemopt.files.errors import FileError
 from gemopt.latency import TokenCurve, affine
 
 

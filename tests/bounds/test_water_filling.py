@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from gemopt import Instance
-from gemopt.bounds.water_filling import water_filling, water_filling_bound
+from gemopt.bounds.steps.water_filling import water_filling, water_filling_bound
 from gemopt.latency import LatencyModel, TileActive, TokenCurve, affine
 from tests.brute_force import best_placement
 from tests.strategies import FAMILIES, instances

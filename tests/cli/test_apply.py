@@ -6,13 +6,14 @@ import re
 import numpy as np
 import pytest
 
+from gemopt.checkpoint import logits as logits_module
 from gemopt.cli.app import run
-from gemopt.io.placement_file import save_placement
+from gemopt.files.placement_file import save_placement
 from gemopt.latency import affine
-from gemopt.model import Instance, Placement
-from gemopt.weights import logits as logits_module
-from tests.weights.models import build, renumbering, save
-from tests.weights.test_apply import mixtral, write_checkpoint
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from tests.checkpoint.models import build, renumbering, save
+from tests.checkpoint.test_apply import mixtral, write_checkpoint
 
 
 def placement_file(folder, placement, layer_ids):

@@ -90,7 +90,7 @@ def test_ctrl_c_during_the_bound_keeps_the_rows(
     def impatient(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gemopt.compare.lower_bound", impatient)
+    monkeypatch.setattr("gemopt.study.compare.lower_bound", impatient)
     run = cli("compare", path, "-s", "lpt,linear", "--json")
     rows = json.loads(run.out)["rows"]
     assert [row["solver"] for row in rows] == ["lpt", "linear"]

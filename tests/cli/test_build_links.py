@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import gemopt
-from gemopt.io.links_file import MeasuredLinks, save_links
-from gemopt.links import Link, Topology
+from gemopt.files.links_file import MeasuredLinks, save_links
+from gemopt.model.topology import Link, Topology
 from tests.cli.conftest import Cli
 
 

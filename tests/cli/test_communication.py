@@ -8,7 +8,7 @@ import pytest
 
 import gemopt
 from tests.cli.conftest import Cli
-from tests.comm.cases import routed
+from tests.communication.cases import routed
 
 
 def test_compare_splits_unseen_time(cli: Cli, tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ import pytest
 
 import gemopt
 from gemopt import Instance
-from gemopt.bench import read_runs
 from gemopt.bounds import quick_bound
 from gemopt.bounds.stored import verified_bound
-from gemopt.io.placement_file import load_placement
+from gemopt.files.placement_file import load_placement
 from gemopt.latency import affine
+from gemopt.study.bench import read_runs
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 import gemopt
 from gemopt.cli.common import print_table
 from gemopt.cli.live import LiveBar, done_fraction, live_observer
-from gemopt.stop import Progress
+from gemopt.run.stop import Progress
 
 
 class Terminal(io.StringIO):

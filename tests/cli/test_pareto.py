@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import gemopt
-from gemopt.pareto import pareto, weighted
+from gemopt.study.pareto import pareto, weighted
 from tests.cli.conftest import Cli
-from tests.comm.cases import random_placement, routed
+from tests.communication.cases import random_placement, routed
 
 
 def test_weight_multiplies_the_time_of_communication() -> None:

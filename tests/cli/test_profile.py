@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gemopt
-from gemopt.io.profile_set import load_profiles
+from gemopt.files.profile_set import load_profiles
 from tests.cli.conftest import Cli
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from gemopt.model import Placement
+from gemopt.model.placement import Placement
 
 torch: Any = pytest.importorskip("torch")
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
-import gemopt.io.errors
+import gemopt.files.errors
 from gemopt.engines import export_map, import_map
-from gemopt.model import Placement
+from gemopt.model.placement import Placement
 from tests.engines import dumps
 from tests.engines.dumps import torch
 
@@ -228,7 +228,7 @@ def test_malformed_maps(
     """A malformed map gives one line with the file and the reason."""
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(gemopt.io.errors.FileError) as caught:
+    with pytest.raises(gemopt.files.errors.FileError) as caught:
         import_map(engine, path, gpus=2)
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from gemopt.engines import export_map, import_map, open_trace
-from gemopt.model import Placement
+from gemopt.model.placement import Placement
 from tests.engines import dumps
 from tests.engines.dumps import torch
 from tests.engines.wheels import definitions

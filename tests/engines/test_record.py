@@ -8,7 +8,7 @@ import pytest
 
 import gemopt
 from gemopt.engines import open_trace
-from tests.weights.models import CONFIGS, EXPERTS, build
+from tests.checkpoint.models import CONFIGS, EXPERTS, build
 
 torch: Any = pytest.importorskip("torch")
 

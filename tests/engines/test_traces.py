@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 import gemopt
 from gemopt.engines import export_map, import_trace, open_trace
-from gemopt.model import Placement
-from gemopt.routing import RoutingTrace
+from gemopt.model.placement import Placement
+from gemopt.model.trace import RoutingTrace
 from gemopt.traffic import serving_steps
 from tests.engines import dumps
 from tests.engines.dumps import torch

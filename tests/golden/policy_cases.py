@@ -7,7 +7,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from gemopt.policies import ascend, deepseek, guard, sglang, vllm
+from gemopt.engines.ascend import policy as ascend
+from gemopt.engines.deepseek import policy as deepseek
+from gemopt.engines.sglang import policy as sglang
+from gemopt.engines.vllm import policy as vllm
+from gemopt.serving import guard
 from tests.golden.cases import INSTANCES, digest
 
 LAYERS, EXPERTS, SLOTS, RANKS, STEPS = 4, 32, 40, 8, 48

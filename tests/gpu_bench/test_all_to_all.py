@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemopt.io.links_file import LinkPoint, Reach, load_links, read_topology
-from gemopt.links import Link
+from gemopt.files.links_file import LinkPoint, Reach, load_links, read_topology
+from gemopt.model.topology import Link
 from gemopt_gpu_bench.all_to_all import (
     PATTERNS,
     fit,

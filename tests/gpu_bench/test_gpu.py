@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gemopt.io.profile_set import load_profiles
+from gemopt.files.profile_set import load_profiles
 from gemopt_gpu_bench import devices
 from gemopt_gpu_bench.backends import NAMES
 from gemopt_gpu_bench.layer import ExpertLayer

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemopt.io.profile_file import Profile, ProfilePoint
+from gemopt.files.profile_file import Profile, ProfilePoint
 from gemopt.latency import affine
 from gemopt.traffic.shapes import SHAPES
 from gemopt_gpu_bench import launch as launch_module

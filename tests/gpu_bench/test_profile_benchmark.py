@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gemopt.io.profile_set import load_profiles
+from gemopt.files.profile_set import load_profiles
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ROOT / "instances" / "profiles"

@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from gemopt.io.profile_file import Profile, ProfilePoint
-from gemopt.io.profile_set import save_profiles
+from gemopt.files.profile_file import Profile, ProfilePoint
+from gemopt.files.profile_set import save_profiles
 from gemopt.latency import Regimes, TileActive
 from gemopt_gpu_bench.replay_plan import ReplayPlan
 from gemopt_gpu_bench.replay_result import ReplayResult

@@ -115,7 +115,7 @@ def test_profile_gives_layer_backend_and_mode(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--profile says what ran when the instance's latency was measured."""
-    from gemopt.io.profile_file import Profile, save_profile
+    from gemopt.files.profile_file import Profile, save_profile
 
     path = tmp_path / "cpu.profile.json"
     shape = {"hidden": 16, "intermediate": 24, "experts": 3, "total_experts": 6}

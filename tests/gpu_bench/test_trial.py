@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gemopt
-from gemopt.io.profile_file import load_profile, save_profile
+from gemopt.files.profile_file import load_profile, save_profile
 from gemopt_gpu_bench import devices
 from gemopt_gpu_bench.backends import NAMES, make
 from gemopt_gpu_bench.backends.base import Launch

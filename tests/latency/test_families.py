@@ -17,8 +17,8 @@ NAN, INF = math.nan, math.inf
 
 def kernel_us(model, shares, step_tokens):
     """Latency by the kernel for shares ``[steps, experts]``."""
-    from gemopt.kernels.latency import latencies_into
-    from gemopt.kernels.sums import gpu_sums_into, rows_into
+    from gemopt.cost.sum_kernels import gpu_sums_into, rows_into
+    from gemopt.latency.kernels import latencies_into
 
     tables = compile_tables([model])
     steps = len(shares)

@@ -6,8 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import gemopt
-from gemopt import Instance, Placement, Status, StopReason, registry
+from gemopt import Instance, Placement, Status, StopReason
 from gemopt.latency import Line, Roofline, TokenCurve, affine
+from gemopt.run import registry
 from tests.bounds.test_bounds import same_gpus
 from tests.brute_force import best_placement
 from tests.strategies import instances, random_placement

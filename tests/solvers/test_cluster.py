@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import gemopt
-from gemopt.check import violations
 from gemopt.latency import affine
-from gemopt.model import Instance
-from gemopt_solvers.assign import balanced, capacitated
+from gemopt.model.check import violations
+from gemopt.model.instance import Instance
+from gemopt.parts.capacitated import balanced, capacitated
 from gemopt_solvers.cluster.methods import METHODS
-from tests.comm.cases import routed
+from tests.communication.cases import routed
 
 
 @pytest.mark.parametrize("method", METHODS)

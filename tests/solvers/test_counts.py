@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gemopt import Instance, Placement, evaluate
-from gemopt.bounds.minorant import Kinds
+from gemopt.arrays import Ints
+from gemopt.bounds.steps.minorant import Kinds
 from gemopt.latency import affine
-from gemopt.model import Ints
 from gemopt_solvers.exact.branching import Branching
 from gemopt_solvers.exact.columns import Columns
 from gemopt_solvers.exact.counts import CountTree, Node

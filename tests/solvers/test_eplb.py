@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import gemopt
 from gemopt.latency import affine
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt_solvers.eplb import eplb_phy2log
 
 WEIGHT = [

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gemopt
-from gemopt.evaluation import evaluate
+from gemopt.cost.evaluate import evaluate
 from gemopt.latency import affine
-from gemopt.model import Instance, Placement
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from tests.bounds.test_communication import placements, tiny
-from tests.comm.cases import routed
+from tests.communication.cases import routed
 
 
 @settings(max_examples=25)

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gemopt
-from gemopt.incremental import LayerState
+from gemopt.cost.incremental import LayerState
 from gemopt.latency import affine
-from gemopt.model import Instance, Placement
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from gemopt_solvers.gem.classes import (
     CONSISTENT,
     OTHER,

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 import gemopt
-from gemopt.check import violations
-from gemopt.comm import Communication, TokenRouting
 from gemopt.latency import affine
-from gemopt.model import Instance
+from gemopt.model.check import violations
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
+from gemopt.model.tokens import TokenRouting
+from gemopt.parts.repair import EMPTY
 from gemopt.testing import check_solver
-from gemopt_solvers.feasible import EMPTY
 from gemopt_solvers.grace import primary_slots, replicated
-from tests.comm.cases import routed
+from tests.communication.cases import routed
 
 
 def test_contract_with_communication() -> None:

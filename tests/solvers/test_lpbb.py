@@ -10,8 +10,8 @@ from scipy.optimize import linprog
 
 import gemopt
 from gemopt import Instance, Status
-from gemopt.bounds.one_step import raised_steps
-from gemopt.bounds.water_filling import water_filling
+from gemopt.bounds.steps.one_step import raised_steps
+from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.latency import LatencyModel, Line, Roofline, TileActive, TokenCurve, affine
 from gemopt_solvers.exact.layers import Problem
 from gemopt_solvers.exact.relaxation import (

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 import gemopt
 from gemopt.latency import affine
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
+from gemopt.parts.copies import replica_counts
+from gemopt.parts.greedy_fill import partial_layer, place_apart, place_by_finish
 from gemopt_solvers.lpt import largest_first, lpt_placement
-from gemopt_solvers.partial import partial_layer, place_apart, place_by_finish
-from gemopt_solvers.replicas import replica_counts
 from tests.strategies import FAMILIES, instances
 from tests.twins import share
 

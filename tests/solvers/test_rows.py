@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 import gemopt
 from gemopt.latency import affine
-from gemopt.model import Instance, Placement
-from gemopt_solvers.feasible import EMPTY, repaired
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.copies import replica_counts
+from gemopt.parts.repair import EMPTY, repaired
 from gemopt_solvers.random import random_row
-from gemopt_solvers.replicas import replica_counts
 from tests.brute_force import feasible_rows
 from tests.strategies import slot_counts
 

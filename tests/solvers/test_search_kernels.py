@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from gemopt.parts.copies import replica_counts
 from gemopt.traffic import synthetic_instance
-from gemopt_solvers.replicas import replica_counts
 from gemopt_solvers.search.counts import copies_into, room_into, volatility_into
 from gemopt_solvers.search.greedy import fullest_first_into, greedy_into
 from gemopt_solvers.search.layer import LayerSearch

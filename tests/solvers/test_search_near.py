@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gemopt
-from gemopt.check import violations
 from gemopt.latency import affine
-from gemopt.model import Instance, Placement
+from gemopt.model.check import violations
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from gemopt.traffic import synthetic_instance
 from gemopt_solvers.search.budget import _shares, spend_moves
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
 from gemopt.engines.huggingface.routers import MoeBlock, find_blocks
-from gemopt.io.trace_file import save_trace
-from gemopt.routing import RoutingTrace
+from gemopt.files.trace_file import save_trace
+from gemopt.model.trace import RoutingTrace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,7 +127,7 @@ class Recorder:
         """Write them as safetensors for ``gemopt import tokens``."""
         from safetensors.numpy import save
 
-        from gemopt.io.atomic import write_bytes
+        from gemopt.files.atomic import write_bytes
 
         ids, offsets = self.token_ids()
         arrays: dict[str, NDArray[Any]] = {

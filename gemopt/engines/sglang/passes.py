@@ -12,7 +12,7 @@ from gemopt.arrays import Ints
 from gemopt.engines.arrays import field, load_pt, to_counts
 from gemopt.engines.physical import slot_map, to_logical
 from gemopt.engines.source import block_steps
-from gemopt.io.errors import FileError
+from gemopt.files.errors import FileError
 
 
 class _Pass(NamedTuple):

@@ -11,7 +11,7 @@ from gemopt.arrays import Ints
 from gemopt.engines.arrays import field, load_pt, plain, to_counts
 from gemopt.engines.physical import time_order
 from gemopt.engines.source import block_steps
-from gemopt.io.errors import FileError
+from gemopt.files.errors import FileError
 
 
 def stat_blocks(files: list[Path]) -> Iterator[Ints]:

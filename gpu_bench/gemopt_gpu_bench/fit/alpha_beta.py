@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
-from gemopt.links import BYTES_PER_US_OF_GB_PER_S, Link
+from gemopt.model.topology import BYTES_PER_US_OF_GB_PER_S, Link
 
 
 def fit_link(volumes: ArrayLike, us: ArrayLike) -> Link:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemopt.model import Floats, Instance, Ints
-from gemopt_solvers.replicas import replica_counts
+from gemopt.arrays import Floats, Ints
+from gemopt.model.instance import Instance
+from gemopt.parts.copies import replica_counts
 
 
 def refusal(instance: Instance) -> str | None:

@@ -8,19 +8,21 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.graph import co_load
-from gemopt.model import Floats, Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
-from gemopt_solvers.assign import balanced, capacitated, distances
+from gemopt.arrays import Floats, Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.capacitated import balanced, capacitated, distances
+from gemopt.parts.copies import replica_counts
+from gemopt.parts.finishing_lines import fair_shares, finishing_lines
+from gemopt.parts.repair import repaired
+from gemopt.run.layers import BestRows, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import Outcome
+from gemopt.study.graph import co_load
 from gemopt_solvers.cluster import groups as expert_groups
 from gemopt_solvers.cluster.methods import METHODS
 from gemopt_solvers.cluster.spread import deal
-from gemopt_solvers.feasible import repaired
-from gemopt_solvers.layers import BestRows, run_rounds
-from gemopt_solvers.replicas import replica_counts
-from gemopt_solvers.speeds import fair_shares, finishing_lines
 
 Mode = Literal["auto", "spread", "together", "both"]
 

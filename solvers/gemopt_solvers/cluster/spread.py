@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.model import Ints
+from gemopt.arrays import Ints
 
 Floats = NDArray[np.float64]
 

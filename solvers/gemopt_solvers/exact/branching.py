@@ -9,12 +9,14 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.bounds.minorant import Kinds
-from gemopt.bounds.water_filling import water_filling
-from gemopt.evaluation import evaluate
-from gemopt.kernels.sums import rows_into
+from gemopt.arrays import Floats, Ints
+from gemopt.bounds.steps.minorant import Kinds
+from gemopt.bounds.steps.water_filling import water_filling
+from gemopt.cost.evaluate import evaluate
+from gemopt.cost.sum_kernels import rows_into
 from gemopt.latency.tables import compile_tables
-from gemopt.model import Floats, Instance, Ints, Placement
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from gemopt_solvers.exact.columns import Columns
 from gemopt_solvers.exact.counts import CountTree
 from gemopt_solvers.exact.model import heavy_order

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from gemopt.bounds.capacity import Capacities
-from gemopt.bounds.kernels import PRECISION, cost_capacity
-from gemopt.kernels.jit import inlined, kernel
-from gemopt.kernels.latency import latencies_into, share_of
+from gemopt.bounds.steps.capacity import Capacities
+from gemopt.bounds.steps.kernels import PRECISION, cost_capacity
+from gemopt.jit import inlined, kernel
+from gemopt.latency.kernels import latencies_into, share_of
 from gemopt.latency.tables import LatencyTables
 
 _LEVELS = 256  #: times at which capacities are looked up, denser near the bound

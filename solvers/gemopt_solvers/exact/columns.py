@@ -10,9 +10,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.bounds.minorant import minorant
+from gemopt.arrays import Ints
+from gemopt.bounds.steps.minorant import minorant
 from gemopt.latency.tables import compile_tables
-from gemopt.model import Instance, Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.exact.column_kernels import columns_into, rest_into
 
 Floats = NDArray[np.float64]

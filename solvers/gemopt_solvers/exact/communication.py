@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.comm.cost import Links, links
-from gemopt.comm.routing import TokenRouting
-from gemopt.comm.spec import Communication
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.cost.traffic import Links, links
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
+from gemopt.model.tokens import TokenRouting
 from gemopt_solvers.exact.scaling import TOTAL
 from gemopt_solvers.exact.watch import watched
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import inlined, kernel
+from gemopt.jit import inlined, kernel
 
 
 @kernel

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.model import Ints
+from gemopt.arrays import Ints
 from gemopt_solvers.exact.columns import Columns
 from gemopt_solvers.exact.count_kernels import (
     cheapest,

@@ -10,16 +10,18 @@ from typing import Protocol
 
 import numpy as np
 
-from gemopt import registry
+from gemopt.arrays import Floats, Ints
 from gemopt.bounds.communication import communication_bound
-from gemopt.bounds.one_step import raised_steps
-from gemopt.bounds.water_filling import water_filling
-from gemopt.evaluation import evaluate
-from gemopt.model import Floats, Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.result import PROOF_TOLERANCE
-from gemopt.solver import Outcome
-from gemopt.stop import MaxRuntime, StopCriterion, StopReason
+from gemopt.bounds.steps.one_step import raised_steps
+from gemopt.bounds.steps.water_filling import water_filling
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run import registry
+from gemopt.run.progress import Monitor
+from gemopt.run.result import PROOF_TOLERANCE
+from gemopt.run.solver import Outcome
+from gemopt.run.stop import MaxRuntime, StopCriterion, StopReason
 from gemopt_solvers.exact import communication as comm_model
 from gemopt_solvers.exact.model import MAX_TERMS, Model, estimated_terms
 from gemopt_solvers.exact.tangents import add_tangents, is_smooth
@@ -146,7 +148,7 @@ def hint_for(
     """A good placement to start from, found within the limits of the whole run."""
     if start is not None:
         return start
-    from gemopt.front_door import solve
+    from gemopt.run.solve import solve
 
     # What is proven is the cost of the steps given, not of those to come.
     for name, params in (("search", {"resample": False}), ("lpt", {}), ("linear", {})):

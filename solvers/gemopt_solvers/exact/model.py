@@ -19,10 +19,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.bounds.minorant import Kinds
+from gemopt.arrays import Ints
+from gemopt.bounds.steps.minorant import Kinds
 from gemopt.latency.base import CURVE, LINE
 from gemopt.latency.tables import LatencyTables, compile_tables
-from gemopt.model import SHARE_UNIT, Instance, Ints
+from gemopt.model.instance import Instance
+from gemopt.model.placement import SHARE_UNIT
 
 Terms = list[tuple[int, float]]  #: (variable, coefficient)
 MAX_TERMS = 6_000_000  #: about 2 GB in either back end

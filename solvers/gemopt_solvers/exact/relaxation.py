@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.exact.simplex import (
     BARRED,
     FREE,

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.exact.layers import Problem
 from gemopt_solvers.exact.model import heavy_order, pieced
 from gemopt_solvers.exact.relaxation import Lines, Nodes, root_tableau

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from gemopt.kernels.jit import inlined, kernel
-from gemopt.kernels.latency import latencies_into
+from gemopt.jit import inlined, kernel
+from gemopt.latency.kernels import latencies_into
 from gemopt.latency.tables import LatencyTables
 
 

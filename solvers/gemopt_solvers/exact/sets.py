@@ -9,8 +9,9 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.bounds.minorant import Kinds
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.bounds.steps.minorant import Kinds
+from gemopt.model.instance import Instance
 
 MAX_KEYS = 2.0**22  #: things that can be left to place
 MAX_CHOICES = 100_000  #: of the numbers of copies

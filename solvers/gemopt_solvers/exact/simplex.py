@@ -10,7 +10,7 @@ stay, as their costs (the prices of equations) are wanted.
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 
 FREE, BARRED, GONE = 0, 1, 2
 OPTIMAL, CUT, INFEASIBLE, LIMIT = 0, 1, 2, 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from gemopt.model import Instance, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import NoParams, Outcome
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import NoParams, Outcome
 from gemopt_solvers.exact.layers import BackEnd, solve_layers
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
 from gemopt.latency.base import TWO_LINES
-from gemopt.model import Ints, Placement
+from gemopt.model.placement import Placement
 from gemopt_solvers.exact.model import Model, add_time, line_costs, row_at, shares_at
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 
 OTHER, TEMPORAL, CONSISTENT = 0, 1, 2
 

@@ -9,19 +9,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gemopt.incremental import LayerState
-from gemopt.kernels.moves import fill_state
-from gemopt.kernels.sums import weighted_sum
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
-from gemopt_solvers.feasible import repaired
+from gemopt.arrays import Ints
+from gemopt.cost.incremental import LayerState
+from gemopt.cost.move_kernels import fill_state
+from gemopt.cost.sum_kernels import weighted_sum
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.copies import replica_counts
+from gemopt.parts.greedy_fill import partial_layer, place_apart
+from gemopt.parts.repair import repaired
+from gemopt.run.layers import BestRows, layer_rng, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import Outcome
 from gemopt_solvers.gem.classes import CONSISTENT, TEMPORAL, ClassRule, classify
 from gemopt_solvers.gem.swaps import descend, exchange, fill_held
-from gemopt_solvers.layers import BestRows, layer_rng, run_rounds
 from gemopt_solvers.lpt import largest_first
-from gemopt_solvers.partial import partial_layer, place_apart
-from gemopt_solvers.replicas import replica_counts
 
 #: Step latencies that one call of a kernel may compute, for chunks of about 0.1 s.
 _CHUNK = 10_000_000

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
-from gemopt.kernels.moves import State, apply_swap, swap_objective
-from gemopt.kernels.sums import weighted_sum
+from gemopt.cost.move_kernels import State, apply_swap, swap_objective
+from gemopt.cost.sum_kernels import weighted_sum
+from gemopt.jit import kernel
 from gemopt.latency.tables import LatencyTables
 
 #: Fields of the cursor of `descend`.

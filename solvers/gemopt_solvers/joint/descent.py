@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gemopt.comm.cost import links
-from gemopt.comm.rates import GroupRates, rates
-from gemopt.comm.spec import Communication
-from gemopt.incremental import LayerState
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.cost.incremental import LayerState
+from gemopt.cost.rates import GroupRates, rates
+from gemopt.cost.traffic import links
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
 from gemopt_solvers.joint.kernels import (
     Groups,
     Traffic,
@@ -26,7 +27,7 @@ def joint_descent(
     """Improve one layer by swaps until none helps.
 
     Communication is estimated from the pair counts of the instance, as in
-    `gemopt.comm.cost.traffic` with ``exact=False``; under hosts of unequal size the
+    `gemopt.cost.traffic.traffic` with ``exact=False``; under hosts of unequal size the
     sending side is left out.
 
     Parameters

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemopt.comm.spec import Communication
-from gemopt.model import Instance, Ints
-from gemopt_solvers.assign import balanced, distances
-from gemopt_solvers.feasible import repaired
-from gemopt_solvers.replicas import replica_counts
-from gemopt_solvers.speeds import fair_shares, finishing_lines
+from gemopt.arrays import Ints
+from gemopt.model.communication import Communication
+from gemopt.model.instance import Instance
+from gemopt.parts.capacitated import balanced, distances
+from gemopt.parts.copies import replica_counts
+from gemopt.parts.finishing_lines import fair_shares, finishing_lines
+from gemopt.parts.repair import repaired
 
 _ROUNDS = 8
 

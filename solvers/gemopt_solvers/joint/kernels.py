@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.kernels.jit import kernel
-from gemopt.kernels.moves import State, apply_swap, swap_objective
-from gemopt.kernels.sums import weighted_sum
-from gemopt.kernels.traffic import reach
+from gemopt.cost.move_kernels import State, apply_swap, swap_objective
+from gemopt.cost.sum_kernels import weighted_sum
+from gemopt.cost.traffic_kernels import reach
+from gemopt.jit import kernel
 from gemopt.latency.tables import LatencyTables
 
 Ints = NDArray[np.int64]

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.joint.descent import joint_descent
 from gemopt_solvers.joint.hierarchical import hierarchical_row
 

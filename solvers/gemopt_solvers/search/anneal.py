@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.kernels.jit import inlined, kernel
+from gemopt.jit import inlined, kernel
 from gemopt_solvers.search.copies import give_slot
 from gemopt_solvers.search.latency import (
     curve_cost,

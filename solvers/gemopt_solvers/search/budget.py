@@ -6,9 +6,10 @@ import heapq
 
 import numpy as np
 
-from gemopt.arrays import frozen
-from gemopt.kernels.jit import kernel
-from gemopt.model import Floats, Instance, Ints, Placement
+from gemopt.arrays import Floats, Ints, frozen
+from gemopt.jit import kernel
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
 from gemopt_solvers.search.build import fine_state
 from gemopt_solvers.search.construct import BLUR, LEAST
 from gemopt_solvers.search.fold import fold

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gemopt.arrays import frozen
+from gemopt.arrays import Floats, Ints, frozen
 from gemopt.latency.tables import LatencyTables
-from gemopt.model import Floats, Instance, Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.search.fold import Fold
 from gemopt_solvers.search.state import State
 from gemopt_solvers.search.windows import padded

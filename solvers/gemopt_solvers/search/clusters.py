@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.kernels.jit import kernel
-from gemopt.model import Floats, Ints
+from gemopt.arrays import Floats, Ints
+from gemopt.jit import kernel
 
 TOGETHER = 0.6  #: correlation with a cluster's leader above which an expert joins it
 WATCHED = 64  #: experts of largest variance whose covariances are compared

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.counts import copies_into, volatility_into
 from gemopt_solvers.search.descent import descend, mark_all
 from gemopt_solvers.search.greedy import greedy_into

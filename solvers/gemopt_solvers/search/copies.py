@@ -1,6 +1,6 @@
 """Give a slot to another expert: one loses a copy, one gains one."""
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.latency import refresh_gpu
 from gemopt_solvers.search.refold import refold_expert
 from gemopt_solvers.search.state import Floats, State

@@ -6,7 +6,7 @@ next copy goes to the largest (mean + z sd) / copies. EPLB is z = 0.
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 
 
 @kernel

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gemopt.kernels.jit import kernel
+from gemopt.arrays import Floats, Ints
+from gemopt.jit import kernel
 from gemopt.latency import affine
 from gemopt.latency.tables import compile_tables
-from gemopt.model import Floats, Ints
 from gemopt_solvers.search.build import coarse_state
 from gemopt_solvers.search.construct import deal_copies, divide_loads, place_windows
 from gemopt_solvers.search.counts import room_into

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.arrays import Floats, Ints
+from gemopt.jit import kernel
 from gemopt.latency.base import CURVE, LINE, TWO_LINES
 from gemopt.latency.tables import LatencyTables
-from gemopt.model import Floats, Instance, Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.search.windows import padded
 
 

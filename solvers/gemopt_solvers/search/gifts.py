@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import inlined, kernel
+from gemopt.jit import inlined, kernel
 from gemopt_solvers.search.state import Flags, Floats, Ints, Singles, State
 from gemopt_solvers.search.sums import fold_lanes
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 
 
 @kernel

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance
-from gemopt.progress import Monitor
-from gemopt_solvers.layers import BestRows, layer_rng
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.run.layers import BestRows, layer_rng
+from gemopt.run.progress import Monitor
 from gemopt_solvers.search.fold import Fold, fold
 from gemopt_solvers.search.layer import Judge
 from gemopt_solvers.search.resample import can_resample, resampled

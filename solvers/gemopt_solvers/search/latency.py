@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.kernels.jit import inlined, kernel
-from gemopt.kernels.latency import curve_at, roof_at
+from gemopt.jit import inlined, kernel
 from gemopt.latency.base import CURVE, LINE
+from gemopt.latency.kernels import curve_at, roof_at
 from gemopt.latency.tables import LatencyTables
 from gemopt_solvers.search.state import Singles, State
 from gemopt_solvers.search.sums import fold_lanes

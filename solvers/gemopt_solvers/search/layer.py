@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
-from gemopt.model import Instance, Ints
+from gemopt.arrays import Ints
+from gemopt.jit import kernel
+from gemopt.model.instance import Instance
 from gemopt_solvers.search.anneal import DRAWS, anneal
 from gemopt_solvers.search.build import coarse_state, fine_state
 from gemopt_solvers.search.construct import BLUR, LEAST, deal_copies, place_windows

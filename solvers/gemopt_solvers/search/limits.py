@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gemopt.align import align
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Ints, Placement
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.align import align
 from gemopt_solvers.search.construct import BLUR, LEAST
 from gemopt_solvers.search.layer import LayerSearch
 from gemopt_solvers.search.near import near_descent

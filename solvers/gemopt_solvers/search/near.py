@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.copies import give_slot
 from gemopt_solvers.search.gifts import margins_into, moved, rank_gifts, tilts_into
 from gemopt_solvers.search.latency import (

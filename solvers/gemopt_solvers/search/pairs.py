@@ -9,7 +9,7 @@ first 4 reach 92 % on average, against 38 %).
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.kernels.jit import inlined, kernel
+from gemopt.jit import inlined, kernel
 from gemopt_solvers.search.latency import (
     curve_cost,
     line_cost,

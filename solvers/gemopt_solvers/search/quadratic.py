@@ -8,7 +8,7 @@ than apart, so this is the co-activation graph as an objective.
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.state import Flags, Floats, Ints, Singles
 
 

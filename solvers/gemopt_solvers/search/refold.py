@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.fold import fold_expert_into
 from gemopt_solvers.search.state import State
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.arrays import frozen
-from gemopt.kernels.jit import kernel
-from gemopt.model import Floats, Instance, Ints
+from gemopt.arrays import Floats, Ints, frozen
+from gemopt.jit import kernel
+from gemopt.model.instance import Instance
 from gemopt_solvers.search.clusters import clusters_of, repeated
 from gemopt_solvers.search.windows import WINDOWS, window_width
 

@@ -8,13 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from gemopt.evaluation import evaluate
-from gemopt.model import Instance, Ints, Placement
-from gemopt.progress import Monitor
-from gemopt.solver import Outcome
-from gemopt.stop import StopReason
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.run.layers import BestRows, layer_rng, run_rounds
+from gemopt.run.progress import Monitor
+from gemopt.run.solver import Outcome
+from gemopt.run.stop import StopReason
 from gemopt_solvers.joint import joint_rows
-from gemopt_solvers.layers import BestRows, layer_rng, run_rounds
 from gemopt_solvers.search.engine import place_loads
 from gemopt_solvers.search.fold import fold, line_of
 from gemopt_solvers.search.judging import JudgedRows, Judging

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.kernels.jit import inlined
+from gemopt.jit import inlined
 
 Singles = NDArray[np.float32]
 

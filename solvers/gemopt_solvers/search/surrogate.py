@@ -6,10 +6,11 @@ to the latency of a GPU that gets between half and one and a half times its mean
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.arrays import Floats, Ints
+from gemopt.jit import kernel
 from gemopt.latency.base import CURVE
 from gemopt.latency.tables import LatencyTables
-from gemopt.model import Floats, Instance, Ints
+from gemopt.model.instance import Instance
 from gemopt_solvers.search.fold import Fold, fold_expert_into
 from gemopt_solvers.search.latency import finished
 

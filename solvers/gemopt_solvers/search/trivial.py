@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.model import Instance
+from gemopt.model.instance import Instance
 from gemopt_solvers.search.fold import line_of
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemopt.kernels.jit import kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.state import LANES
 
 WINDOWS = 64  #: about as many windows as this

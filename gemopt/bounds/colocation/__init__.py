@@ -1,0 +1,1 @@
+"""Bound C: who shares a GPU is a positive semidefinite matrix."""

@@ -1,0 +1,1 @@
+"""Bound D: a GPU holds one of finitely many sets of experts."""

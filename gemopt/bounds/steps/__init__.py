@@ -1,0 +1,1 @@
+"""Bounds that look at each step alone."""

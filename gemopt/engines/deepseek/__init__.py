@@ -1,0 +1,1 @@
+"""DeepSeek EPLB: the call that many engines copied."""

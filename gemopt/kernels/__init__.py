@@ -1,1 +1,0 @@
-"""Compiled hot loops. Importing this package imports numba, so import it late."""

@@ -1,0 +1,247 @@
+"""The problem and its answer: `Instance` and `Placement`, both immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gemopt.arrays import Floats as Floats
+from gemopt.arrays import Ints as Ints
+from gemopt.arrays import (
+    counts_array,
+    frozen,
+    layer_indices,
+    one_each,
+    slots_per_gpu,
+    step_weights,
+)
+from gemopt.latency.base import LatencyModel, latency_models
+from gemopt.latency.tables import LatencyTables, compile_tables
+from gemopt.model.communication import Communication
+from gemopt.model.placement import slot_owner
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """An expert placement problem: routing over time, GPU latencies, slots.
+
+    Build it with `Instance.from_arrays` or `gemopt.load`. Arrays are read-only.
+
+    Attributes
+    ----------
+    loads
+        Token-expert assignments, int64 ``[layers, experts, steps]``, contiguous.
+        `counts` is the same data as ``[steps, layers, experts]``.
+    latency
+        One latency model per GPU, in microseconds.
+    slots, node
+        Physical slots and host of each GPU, int64 ``[gpus]``.
+    layer_ids
+        Index of each MoE layer in the model, int64 ``[layers]``.
+    weights
+        How often each step stands for itself, float64 ``[steps]``.
+    comm
+        Links and all-to-all traffic; None leaves communication out of the objective.
+    name, gpu_names, provenance
+        For people: kept by files, ignored by solvers.
+    """
+
+    loads: Ints
+    latency: tuple[LatencyModel, ...]
+    slots: Ints
+    node: Ints
+    layer_ids: Ints
+    weights: Floats
+    name: str = ""
+    gpu_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    comm: Communication | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        counts: ArrayLike,
+        latency: Sequence[LatencyModel],
+        *,
+        slots: ArrayLike | None = None,
+        node: ArrayLike | None = None,
+        layer_ids: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        name: str = "",
+        gpu_names: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+        comm: Communication | None = None,
+    ) -> Instance:
+        """Build an instance from arrays.
+
+        Parameters
+        ----------
+        counts
+            Token-expert assignments, whole numbers ``[steps, layers, experts]``.
+        latency
+            One latency model per GPU.
+        slots
+            Physical slots of each GPU ``[gpus]``; None means experts / GPUs each.
+        node
+            Host of each GPU ``[gpus]``; None means one host.
+        layer_ids
+            Index of each MoE layer in the model; None means 0, 1, 2...
+        weights
+            How often each step counts, floats >= 0 ``[steps]``; None means 1 each.
+        comm
+            Communication of the same layers and steps.
+        name, gpu_names, provenance
+            Labels and free-form origin, kept by files.
+
+        Raises
+        ------
+        ValueError
+            With the name of the argument and the offending value.
+        """
+        array = counts_array(counts)
+        steps, layers, experts = array.shape
+        models = latency_models(latency)
+        gpus = len(models)
+        per_gpu = slots_per_gpu(slots, gpus, experts)
+        nodes = one_each("node", node, gpus, "GPU", np.zeros(gpus, np.int64))
+        ids = layer_indices(layer_ids, layers)
+        if gpu_names and len(gpu_names) != gpus:
+            raise ValueError(f"gpu_names has {len(gpu_names)} names for {gpus} GPUs")
+        names = tuple(gpu_names) or tuple(f"gpu{g}" for g in range(gpus))
+        return cls(
+            loads=frozen(np.ascontiguousarray(array.transpose(1, 2, 0))),
+            latency=models,
+            slots=frozen(per_gpu),
+            node=frozen(nodes),
+            layer_ids=frozen(ids),
+            weights=frozen(step_weights(weights, steps)),
+            name=name,
+            gpu_names=names,
+            provenance=dict(provenance or {}),
+            comm=_comm(comm, array),
+        )
+
+    @property
+    def counts(self) -> Ints:
+        """Token-expert assignments, int64 ``[steps, layers, experts]``, read-only."""
+        return self.loads.transpose(2, 0, 1)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of MoE layers."""
+        return int(self.loads.shape[0])
+
+    @property
+    def num_experts(self) -> int:
+        """Logical experts of a layer."""
+        return int(self.loads.shape[1])
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the trace."""
+        return int(self.loads.shape[2])
+
+    @property
+    def num_gpus(self) -> int:
+        """Number of GPUs."""
+        return len(self.latency)
+
+    @property
+    def num_slots(self) -> int:
+        """Physical slots of all GPUs together."""
+        return int(self.slots.sum())
+
+    @cached_property
+    def slot2gpu(self) -> Ints:
+        """GPU of each slot, int64 ``[slots]``."""
+        return frozen(slot_owner(self.slots))
+
+    @cached_property
+    def step_tokens(self) -> Ints:
+        """Token-expert assignments of each step, int64 ``[layers, steps]``."""
+        return frozen(self.loads.sum(axis=1))
+
+    @cached_property
+    def gpu2class(self) -> Ints:
+        """Number of each GPU's latency class, int64 ``[gpus]``.
+
+        GPUs whose latency models are equal share a class; classes count up from 0 in
+        order of first appearance.
+        """
+        seen: dict[LatencyModel, int] = {}
+        classes = [seen.setdefault(model, len(seen)) for model in self.latency]
+        return frozen(np.array(classes, dtype=np.int64))
+
+    @cached_property
+    def tables(self) -> LatencyTables:
+        """Latency models in the form that the kernels read."""
+        return compile_tables(self.latency)
+
+    def steps(self, start: int, stop: int) -> Instance:
+        """Return the instance of the steps ``start <= t < stop``.
+
+        Raises
+        ------
+        ValueError
+            The range holds no step.
+        """
+        if not 0 <= start < stop <= self.num_steps:
+            raise ValueError(
+                f"steps {start}:{stop} is empty or outside 0:{self.num_steps}"
+            )
+        return replace(
+            self,
+            loads=frozen(np.ascontiguousarray(self.loads[:, :, start:stop])),
+            weights=frozen(self.weights[start:stop].copy()),
+            comm=None if self.comm is None else self.comm.steps(start, stop),
+        )
+
+    def layer(self, index: int) -> Instance:
+        """Return the instance of one layer."""
+        one = replace(
+            self,
+            loads=self.loads[index : index + 1],
+            layer_ids=self.layer_ids[index : index + 1],
+            comm=None if self.comm is None else self.comm.layer(index),
+        )
+        one.__dict__["tables"] = self.tables  # same GPUs: compiled once for all layers
+        return one
+
+    def split(self, fraction: float = 0.5) -> tuple[Instance, Instance]:
+        """Split by time into (seen, unseen); `fraction` of the steps are seen.
+
+        Raises
+        ------
+        ValueError
+            One of the two parts would hold no step.
+        """
+        seen = round(self.num_steps * fraction)
+        if not 0 < seen < self.num_steps:
+            raise ValueError(
+                f"fraction = {fraction} of {self.num_steps} steps leaves a part empty"
+            )
+        return self.steps(0, seen), self.steps(seen, self.num_steps)
+
+
+def _comm(comm: Communication | None, counts: Ints) -> Communication | None:
+    if comm is None:
+        return None
+    steps, layers, experts = counts.shape
+    if comm.pairs.shape != (layers, experts, experts):
+        raise ValueError(
+            f"comm.pairs has shape {comm.pairs.shape}, needs "
+            f"{(layers, experts, experts)}"
+        )
+    if comm.routing is not None:
+        routed = comm.routing.counts(experts)
+        if routed.shape != counts.shape or (routed != counts).any():
+            raise ValueError(
+                f"comm.routing has {comm.routing.num_steps} steps whose counts differ "
+                f"from counts [{steps}, {layers}, {experts}]"
+            )
+    return comm

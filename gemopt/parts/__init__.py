@@ -1,0 +1,1 @@
+"""Steps of placing that solvers and serving share."""

@@ -1,0 +1,1 @@
+"""A run of a solver: the front door, the registry, stop criteria, results."""

@@ -1,0 +1,98 @@
+"""Solvers by name: a lazy table of our own and an entry-point group for others."""
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import cast
+
+from gemopt.run.solver import Solver
+
+GROUP = "gemopt.solvers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a solver lives and which packages it needs."""
+
+    name: str
+    target: str  #: "module:attribute"
+    requires: tuple[str, ...] = ()
+    origin: str = "gemopt"  #: distribution that brings it
+
+    @property
+    def installed(self) -> bool:
+        """Tell whether the packages it needs are there, without importing them."""
+        return all(find_spec(package) is not None for package in self.requires)
+
+    def load(self) -> type[Solver]:
+        """Import the solver class.
+
+        Raises
+        ------
+        ValueError
+            A package that it needs is missing.
+        """
+        missing = [name for name in self.requires if find_spec(name) is None]
+        if missing:
+            raise ValueError(
+                f"solver {self.name} needs {', '.join(missing)}, which is not installed"
+            )
+        module, _, attribute = self.target.partition(":")
+        return cast("type[Solver]", getattr(import_module(module), attribute))
+
+
+_BUILT_IN = (
+    Entry("linear", "gemopt_solvers.linear:Linear"),
+    Entry("random", "gemopt_solvers.random:Random"),
+    Entry("lpt", "gemopt_solvers.lpt:Lpt"),
+    Entry("eplb", "gemopt_solvers.eplb:Eplb"),
+    Entry("gem", "gemopt_solvers.gem:Gem"),
+    Entry("meancov", "gemopt_solvers.meancov:MeanCov"),
+    Entry("search", "gemopt_solvers.search:Search"),
+    Entry("cluster", "gemopt_solvers.cluster:Cluster", ("sklearn", "networkx")),
+    Entry("grace", "gemopt_solvers.grace:Grace", ("sklearn", "networkx")),
+    Entry("moetuner", "gemopt_solvers.moetuner:Moetuner", ("ortools",)),
+    Entry("exact", "gemopt_solvers.portfolio:Exact", ("ortools", "highspy")),
+    Entry("bnb", "gemopt_solvers.bnb:Bnb"),
+    Entry("lpbb", "gemopt_solvers.lpbb:Lpbb"),
+    Entry("cpsat", "gemopt_solvers.cpsat:Cpsat", ("ortools",)),
+    Entry("milp", "gemopt_solvers.milp:Milp", ("highspy",)),
+)
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All known solvers by name; ours win over third parties' of the same name."""
+    found = {point.name: _third_party(point) for point in entry_points(group=GROUP)}
+    return {**found, **{entry.name: entry for entry in _BUILT_IN}}
+
+
+def _third_party(point: EntryPoint) -> Entry:
+    origin = point.dist.name if point.dist is not None else "unknown"
+    return Entry(point.name, point.value, origin=origin)
+
+
+def solvers() -> list[str]:
+    """Names of all registered solvers, sorted; ``auto`` picks among them."""
+    return sorted(entries())
+
+
+def entry(name: str) -> Entry:
+    """Look a solver up.
+
+    Raises
+    ------
+    ValueError
+        No such solver; the message names the nearest one.
+    """
+    known = entries()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"solver {name!r} is unknown; {hint}known: auto, {', '.join(sorted(known))}"
+        )
+    return known[name]

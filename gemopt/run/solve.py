@@ -1,0 +1,172 @@
+"""The front door: one function that runs any solver and trusts none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gemopt.bounds.lower_bound import effort_seconds, lower_bound
+from gemopt.cost.evaluate import evaluate
+from gemopt.model.check import require_feasible, violations
+from gemopt.run import registry
+from gemopt.run.auto import SEARCH, choose
+from gemopt.run.progress import Monitor, Observer, Trace
+from gemopt.run.result import PROOF_TOLERANCE, Result, Status
+from gemopt.run.solver import Outcome, make_params
+from gemopt.run.stop import StopCriterion, StopReason, joined
+
+if TYPE_CHECKING:
+    from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
+    from gemopt.run.solver import Solver
+
+
+def solve(
+    instance: Instance,
+    solver: str | type[Solver] = "auto",
+    *,
+    stop: StopCriterion | None = None,
+    time_limit: float | None = None,
+    iterations: int | None = None,
+    seed: int = 0,
+    start: Placement | None = None,
+    params: Mapping[str, Any] | object | None = None,
+    observer: Observer | None = None,
+    jobs: int = 1,
+    trace: bool = True,
+    bound_effort: str | float = "none",
+) -> Result:
+    """Find a placement.
+
+    Parameters
+    ----------
+    instance
+        The problem.
+    solver
+        A name from `gemopt.solvers()`, ``"auto"``, or a solver class.
+    stop, time_limit, iterations
+        Stop criterion, seconds and iterations; the first one met ends the run. With
+        iterations alone the answer is the same on every machine.
+    seed
+        Seed of all randomness, >= 0.
+    start
+        A feasible placement to start from; the answer is never worse.
+    params
+        Options of the solver: a mapping or its Params value.
+    observer
+        Callbacks.
+    jobs
+        Threads; the answer does not depend on it.
+    trace
+        Keep the improvements in ``Result.trace``.
+    bound_effort
+        Work on ``Result.lower_bound`` after the run: ``"none"`` (water-filling, some
+        ms), ``"quick"``, ``"strong"`` (up to 10 s a layer), or seconds a layer. After
+        Ctrl-C it is ``"none"``.
+
+    Returns
+    -------
+    Result
+        With the objective recomputed by `gemopt.evaluate`. Ctrl-C ends the run and
+        returns the best placement so far with stop reason ``INTERRUPTED``.
+
+    Raises
+    ------
+    ValueError
+        Unknown solver or parameter, a start that is not feasible, or a solver that
+        cannot take this instance.
+    """
+    if seed < 0:
+        raise ValueError(f"seed = {seed} must be >= 0")
+    effort_seconds(bound_effort)  # refuse a bad value before the run
+    if jobs < 1:
+        raise ValueError(f"jobs = {jobs} must be >= 1")
+    if isinstance(solver, str):
+        name = solver
+        if solver == "auto":
+            name = SEARCH if params else choose(instance, time_limit)
+        cls = registry.entry(name).load()
+    else:
+        name, cls = solver.name, solver
+    chosen = cls(make_params(cls, params))
+    if start is not None:
+        require_feasible(instance, start)
+    reason = chosen.supports(instance)
+    if reason is not None:
+        raise ValueError(f"solver {name} cannot take this instance: {reason}")
+    criterion = joined(stop, time_limit, iterations)
+    monitor = Monitor(criterion, observer or Observer(), trace)
+    monitor.observer.on_start(instance, name)
+    try:
+        outcome = chosen.solve(
+            instance, monitor=monitor, seed=seed, start=start, jobs=jobs
+        )
+    except KeyboardInterrupt:
+        outcome = Outcome(
+            monitor.placement,
+            StopReason.INTERRUPTED,
+            monitor.bound,
+            iterations=monitor.iteration,
+        )
+    result = _result(instance, name, seed, start, monitor, outcome, bound_effort)
+    monitor.observer.on_end(result)
+    return result
+
+
+def _result(
+    instance: Instance,
+    name: str,
+    seed: int,
+    start: Placement | None,
+    monitor: Monitor,
+    outcome: Outcome,
+    bound_effort: str | float,
+) -> Result:
+    """Recompute the solver's claims and settle what is known."""
+    seconds = monitor.elapsed
+    placement, objective = outcome.placement, math.inf
+    if placement is not None:
+        broken = violations(instance, placement)
+        if broken:
+            raise RuntimeError(
+                f"solver {name} returned an infeasible placement: {broken[0]}"
+            )
+        objective = evaluate(instance, placement).objective
+    if start is not None:
+        before = evaluate(instance, start).objective
+        if before <= objective:
+            placement, objective = start, before
+    stop_reason = outcome.stop_reason
+    if stop_reason == StopReason.INTERRUPTED:
+        bound_effort = "none"
+    try:
+        proven = lower_bound(instance, bound_effort, placement=placement)
+    except KeyboardInterrupt:  # nothing found is lost
+        stop_reason = StopReason.INTERRUPTED
+        proven = lower_bound(instance, "none", placement=placement)
+    bound = max(outcome.lower_bound, proven.value)
+    if bound > objective * (1 + PROOF_TOLERANCE):
+        raise RuntimeError(f"lower bound {bound} of {name} exceeds {objective} us")
+    bound = min(bound, objective)  # rounding may put a tight bound a hair above
+    if outcome.infeasible and placement is None:
+        status = Status.INFEASIBLE
+    elif placement is None:
+        status = Status.NO_SOLUTION
+    elif objective - bound <= PROOF_TOLERANCE * abs(objective):
+        status = Status.OPTIMAL
+    else:
+        status = Status.FEASIBLE
+    return Result(
+        placement=placement,
+        objective=objective,
+        lower_bound=bound,
+        status=status,
+        stop_reason=stop_reason,
+        seconds=seconds,
+        iterations=outcome.iterations,
+        solver=name,
+        seed=seed,
+        stats=dict(outcome.stats),
+        trace=Trace(tuple(monitor.points)),
+    )

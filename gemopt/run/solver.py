@@ -1,0 +1,116 @@
+"""What a solver is. Third parties implement `Solver` and register an entry point."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from gemopt.run.stop import StopReason
+
+if TYPE_CHECKING:
+    from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
+    from gemopt.run.progress import Monitor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a solver hands back; the front door recomputes every claim.
+
+    Attributes
+    ----------
+    placement
+        Best placement found, or None.
+    stop_reason
+        Why the solver ended.
+    lower_bound
+        Proven lower bound in us, -inf when none.
+    infeasible
+        True if the solver proved that no placement exists.
+    iterations
+        Iterations done.
+    stats
+        JSON-able facts about the run.
+    """
+
+    placement: Placement | None
+    stop_reason: StopReason = StopReason.FINISHED
+    lower_bound: float = -math.inf
+    infeasible: bool = False
+    iterations: int = 0
+    stats: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """Params of a solver that has no options."""
+
+
+class Solver(Protocol):
+    """A search strategy.
+
+    ``__init__`` takes a frozen `Params` value and only stores it; options are checked
+    in the `Params` class. `solve` must poll ``monitor.stop_reason(iteration)``, report
+    every improvement with ``monitor.improved``, draw randomness only from
+    ``numpy.random.Generator`` objects made from `seed`, give the same answer for
+    every `jobs`, and change nothing in the instance.
+    """
+
+    name: ClassVar[str]  #: as in `gemopt.solve(instance, name)`
+    summary: ClassVar[str]  #: one line for `gemopt solvers`
+    exact: ClassVar[bool]  #: can prove optimality
+    Params: ClassVar[type[Any]]  #: frozen dataclass of options
+
+    def __init__(self, params: Any) -> None: ...
+
+    def supports(self, instance: Instance) -> str | None:
+        """Return why the solver cannot take `instance`, or None if it can."""
+        ...
+
+    def solve(
+        self,
+        instance: Instance,
+        *,
+        monitor: Monitor,
+        seed: int,
+        start: Placement | None,
+        jobs: int,
+    ) -> Outcome:
+        """Search until the monitor says stop or the method ends."""
+        ...
+
+
+def make_params(solver: type[Solver], params: Any) -> Any:
+    """Turn None, a mapping or a ready `Params` value into the solver's `Params`.
+
+    Raises
+    ------
+    ValueError
+        A key that the solver does not know, with the nearest one; or a value that
+        its `Params` class refuses.
+    """
+    if params is None:
+        return solver.Params()
+    if isinstance(params, solver.Params):
+        return params
+    if not isinstance(params, Mapping):
+        raise ValueError(
+            f"params = {params!r} must be a mapping or {solver.Params.__name__}"
+        )
+    known = [f.name for f in dataclasses.fields(solver.Params)]
+    for key in params:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            options = ", ".join(known) or "none"
+            raise ValueError(
+                f"solver {solver.name} has no parameter {key!r}{hint}; known: {options}"
+            )
+    try:
+        return solver.Params(**params)
+    except TypeError as error:
+        raise ValueError(f"solver {solver.name}: {error}") from error

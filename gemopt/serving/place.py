@@ -1,0 +1,219 @@
+"""The decision behind every policy: DeepSeek's placement, or a search from profiles."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemopt.arrays import Ints
+from gemopt.cost.evaluate import evaluate
+from gemopt.latency import LatencyModel, affine
+from gemopt.latency.averaged import averaged
+from gemopt.model.instance import Instance
+from gemopt.model.placement import Placement
+from gemopt.parts.align import align
+from gemopt.run.solve import solve
+from gemopt.serving.config import PolicyConfig
+from gemopt.serving.lines import lines_for
+from gemopt.serving.request import Request, whole_loads
+from gemopt.serving.slots import incoming, within_budget
+
+log = logging.getLogger("gemopt.serving")
+
+Floats = NDArray[np.float64]
+FAST = "fast"
+#: Cost in us of each layer of a placement, float64 ``[layers]``.
+Judge = Callable[[Ints], Floats]
+
+
+def place(request: Request, config: PolicyConfig) -> Ints:
+    """Answer one call.
+
+    Without a profile and without a time axis the answer is DeepSeek's placement, bit
+    for bit but for slots within a rank when there is an old placement. Otherwise
+    `search` looks for the least straggler latency. With an old placement, ranks that
+    are alike take over what they hold already, experts that stay keep their slots, at
+    most `move_budget` slots take a new expert, and the old placement stays if less
+    than `min_gain` would be won.
+
+    Returns
+    -------
+    numpy.ndarray
+        Expert of each slot, int64 ``[layers, slots]``.
+    """
+    start = time.perf_counter()
+    models = config.latency(request.ranks)
+    bounded = config.move_budget is not None and request.old is not None
+    plain = models is None and len(request.loads) == 1 and not bounded
+    plain = plain or not request.searchable
+    if plain:
+        new, judge = deepseek_placement(request), _tokens_judge(request)
+    else:
+        new, judge = _searched(request, models, config)
+    if request.old is not None:
+        new = align(request.old, new, request.per_rank)
+        if not plain or config.move_budget is not None or config.min_gain > 0.0:
+            new = _restrained(new, request.old, request.ranks, judge, config)
+        log.info("gemopt: decided in %.3f s", time.perf_counter() - start)
+    return new
+
+
+def deepseek_placement(request: Request) -> Ints:
+    """DeepSeek's answer to the loads summed over rows, int64 ``[layers, slots]``."""
+    return deepseek_maps(request)[0]
+
+
+def deepseek_maps(request: Request) -> tuple[Ints, Ints, Ints]:
+    """DeepSeek's phy2log, log2phy and logcnt for the loads summed over rows."""
+    eplb = import_module("gemopt_solvers.eplb")
+    maps: tuple[Ints, Ints, Ints] = eplb.eplb_phy2log(
+        request.loads.sum(axis=0),
+        request.slots,
+        request.groups,
+        request.nodes,
+        request.ranks,
+    )
+    return maps
+
+
+def _searched(
+    request: Request, models: tuple[LatencyModel, ...] | None, config: PolicyConfig
+) -> tuple[Ints, Judge]:
+    counts, scale = whole_loads(request.loads)
+    latency = _latency(models, request.ranks, request.row_steps * scale)
+    instance = Instance.from_arrays(counts, latency, slots=request.per_rank)
+
+    def judge(phy2log: Ints) -> Floats:
+        return evaluate(instance, _feasible(phy2log, instance)).per_layer
+
+    if _hosts(request) > 1:
+        new = _by_host(request, instance, config)
+    else:
+        new = _solved(instance, request.old, config)
+    if request.old is not None:
+        host = np.arange(request.ranks) // (request.ranks // _hosts(request))
+        alike = instance.gpu2class * request.nodes + host
+        new = align(request.old, new, request.per_rank, groups=alike)
+    return new, judge
+
+
+def _latency(
+    models: tuple[LatencyModel, ...] | None, ranks: int, steps: int
+) -> tuple[LatencyModel, ...]:
+    """Latency of each rank for tokens that `steps` steps add up."""
+    if models is None:
+        return (affine(0.0, 1.0),) * ranks
+    cached = {model: averaged(model, steps) for model in set(models)}
+    return tuple(cached[model] for model in models)
+
+
+def _hosts(request: Request) -> int:
+    return request.nodes if request.hierarchical else 1
+
+
+def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
+    """Search, from the old placement if moves are limited.
+
+    The preset ``fast`` reads every latency as a line: one kernel call for all layers,
+    and the moves go to the layers where they gain most.
+    """
+    budget = config.move_budget
+    start = None
+    if old is not None and budget is not None:
+        start = _feasible(old, instance)
+    params: dict[str, object] = {"preset": config.preset}
+    if config.preset == FAST:
+        base, rise = lines_for(instance.latency, instance.counts, instance.slots[0])
+        placed: Ints
+        if start is None:
+            place_counts = import_module("gemopt_solvers.search.engine").place_counts
+            placed = place_counts(
+                instance.counts, instance.slots, base_us=base, us_per_token=rise
+            )
+            return placed
+        lines = tuple(affine(b, r) for b, r in zip(base, rise, strict=True))
+        spend_moves = import_module("gemopt_solvers.search.budget").spend_moves
+        placed = spend_moves(replace(instance, latency=lines), start, budget)
+        return placed
+    if budget is not None and start is not None:
+        # An even share: the first moves of a layer gain most.
+        params["max_moves"] = -(-budget // instance.num_layers)
+    result = solve(instance, "search", start=start, params=params, trace=False)
+    if result.placement is None:
+        raise RuntimeError(f"no placement found: {result.summary()}")
+    return result.placement.phy2log
+
+
+def _by_host(request: Request, instance: Instance, config: PolicyConfig) -> Ints:
+    """Deal groups of experts to hosts as DeepSeek does, then search in each host."""
+    nodes = request.nodes
+    ranks, slots = request.ranks // nodes, request.slots // nodes
+    shape = (request.num_layers, nodes, slots)
+    dealt = deepseek_placement(request).reshape(shape)
+    new = np.empty(shape, dtype=np.int64)
+    layers = np.arange(request.num_layers)[:, None]
+    for node in range(nodes):
+        experts = np.array([np.unique(row) for row in dealt[:, node]])
+        here = slice(node * ranks, (node + 1) * ranks)
+        part = Instance.from_arrays(
+            instance.counts[:, layers, experts],
+            instance.latency[here],
+            slots=request.per_rank[here],
+        )
+        local = _solved(part, None, config)
+        new[:, node] = np.take_along_axis(experts, local, axis=1)
+    return new.reshape(request.num_layers, -1)
+
+
+def _feasible(phy2log: Ints, instance: Instance) -> Placement:
+    """As gemopt sees it: engines may hold an expert twice on a rank."""
+    repaired = import_module("gemopt.parts.repair").repaired
+    weight = instance.loads.sum(axis=2).astype(np.float64)
+    return Placement(repaired(phy2log, instance.slots, weight), instance.slots)
+
+
+def _tokens_judge(request: Request) -> Judge:
+    """Judge by the tokens of the fullest rank, as a microsecond each."""
+    loads = request.loads.sum(axis=0).astype(np.float64)
+    layers = np.arange(request.num_layers)[:, None]
+
+    def judge(phy2log: Ints) -> Floats:
+        copies = np.zeros_like(loads)
+        np.add.at(copies, (layers, phy2log), 1.0)
+        share = (loads / copies)[layers, phy2log]
+        return np.asarray(
+            share.reshape(request.num_layers, request.ranks, -1).sum(axis=2).max(axis=1)
+        )
+
+    return judge
+
+
+def _restrained(
+    new: Ints, old: Ints, ranks: int, judge: Judge, config: PolicyConfig
+) -> Ints:
+    """Honour the move budget and the minimum gain; move nothing for no gain."""
+    before, moves = judge(old), incoming(new, old, ranks).sum(axis=1)
+    gain = before - judge(new)
+    if config.move_budget is not None:
+        chosen = within_budget(gain, moves, config.move_budget)
+        kept = old.copy()
+        kept[chosen] = new[chosen]
+        new, gain, moves = kept, gain[chosen], moves[chosen]
+    part = float(gain.sum() / before.sum()) if before.sum() > 0 else 0.0
+    if part <= 0 or part < config.min_gain:
+        log.info("gemopt: placement stays, %.2f %% could be gained", 100 * part)
+        return old
+    log.info(
+        "gemopt: predicted straggler latency %.2f %% less, %d of %d slots take an "
+        "expert new to their rank",
+        100 * part,
+        moves.sum(),
+        new.size,
+    )
+    return new

@@ -1,0 +1,1 @@
+"""Comparing solvers and placements: runs, tables, curves, graphs."""
