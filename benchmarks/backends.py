@@ -20,14 +20,15 @@ import numpy as np
 
 from gemopt.files.atomic import write_text
 from gemopt.traffic.shapes import SHAPES
-from gemopt_gpu_bench import backends, devices, selftest
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.profile import make_layer
-from gemopt_gpu_bench.sampling import balanced
-from gemopt_gpu_bench.settings import DUTY, settings_for
+from gemopt_gpu_bench import backends, selftest
+from gemopt_gpu_bench.backends.tiles import known_table
+from gemopt_gpu_bench.hosts import devices
+from gemopt_gpu_bench.measure.layer import ExpertLayer
+from gemopt_gpu_bench.measure.sampling import balanced
+from gemopt_gpu_bench.measure.timing import Pacer, make_timer
+from gemopt_gpu_bench.profile.profile import make_layer
+from gemopt_gpu_bench.profile.settings import DUTY, settings_for
 from gemopt_gpu_bench.stats import summary
-from gemopt_gpu_bench.tiles import known_table
-from gemopt_gpu_bench.timing import Pacer, make_timer
 
 SHOWN = (1, 4, 16, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192)
 ALLOWED = 0.10  # slower than the best other by more than this is a miss

@@ -31,9 +31,9 @@ from gemopt.bounds.colocation.program import Program
 from gemopt.bounds.lower_bound import layer_program
 from gemopt.bounds.steps.one_step import raised_steps
 from gemopt.bounds.steps.water_filling import water_filling
-from gemopt_solvers import milp
-from gemopt_solvers.exact.model import Model
-from gemopt_solvers.exact.scaling import scaling_of
+from gemopt_solvers.exact.rows import milp
+from gemopt_solvers.exact.rows.model import Model
+from gemopt_solvers.exact.rows.scaling import scaling_of
 
 SEED = 900  #: of traffic that no table reports
 STEPS = 16
@@ -79,7 +79,7 @@ def blocks(instance: Instance, row: np.ndarray, working: np.ndarray) -> Iterator
 
 
 class Extended:
-    """`gemopt_solvers.milp._lp` with rows and columns of our own."""
+    """`gemopt_solvers.exact.rows.milp._lp` with rows and columns of our own."""
 
     def __init__(
         self, cuts: list[Cut], squares: tuple[np.ndarray, np.ndarray] | None

@@ -6,8 +6,8 @@ Run ``python benchmarks/generalise.py ceiling|resampling [--seeds 100 ...]``.
 an instance (same experts, same popularities), and on the unseen steps themselves. No
 method that sees 256 steps can be expected to do better than the former; the latter
 knows the future. ``resampling`` judges by the trace alone, by shifted steps alone, and
-by the mixture that `gemopt_solvers.search.resample` chooses. Figures are in % of the
-best of eplb and meancov on unseen steps, mean +- standard error over instances.
+by the mixture that `search` chooses (`evaluation_steps.resample`). Figures are in % of
+the best of eplb and meancov on unseen steps, mean +- standard error over instances.
 """
 
 import argparse
@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+from search import LAYERS, SHAPES, STEPS, error, objective, solved
+
 import gemopt
 from gemopt import Instance
 from gemopt.traffic import synthetic_instance
-from gemopt_solvers.search import resample
+from gemopt_solvers.search.evaluation_steps import resample
 from gemopt_solvers.search.presets import PRESETS
-from search import LAYERS, SHAPES, STEPS, error, objective, solved
 
 LONG = 2048
 OPPONENTS = ("eplb", "meancov")

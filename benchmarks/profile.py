@@ -24,13 +24,19 @@ import numpy as np
 from gemopt.files.atomic import write_text
 from gemopt.files.profile_set import save_profiles
 from gemopt.traffic.shapes import SHAPES
-from gemopt_gpu_bench import backends, devices
-from gemopt_gpu_bench.document import to_profile
+from gemopt_gpu_bench import backends
 from gemopt_gpu_bench.fit.token_curve import curve
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.profile import Outcome, curves, make_layer, profile
-from gemopt_gpu_bench.sampling import BOUNDARY_POINTS, balanced
-from gemopt_gpu_bench.settings import TRIAL_TOKENS, Settings, settings_for, trial
+from gemopt_gpu_bench.hosts import devices
+from gemopt_gpu_bench.measure.layer import ExpertLayer
+from gemopt_gpu_bench.measure.sampling import BOUNDARY_POINTS, balanced
+from gemopt_gpu_bench.profile.document import to_profile
+from gemopt_gpu_bench.profile.profile import Outcome, curves, make_layer, profile
+from gemopt_gpu_bench.profile.settings import (
+    TRIAL_TOKENS,
+    Settings,
+    settings_for,
+    trial,
+)
 from gemopt_gpu_bench.stats import errors
 
 ROOT = Path(__file__).parent.parent

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from replay_cases import SMS, Case, prepare, read_cases
 
-from gemopt_gpu_bench.replay_result import ReplayResult
+from gemopt_gpu_bench.replay.result import ReplayResult
 
 FINDERS, RIVALS = ("gem", "search"), ("linear", "lpt", "eplb")
 REPEATS = 5
@@ -44,7 +44,7 @@ def read_results(path: Path) -> list[tuple[dict[str, Any], ReplayResult]]:
 
 def check_ratios(case: Case, sessions: list[Any]) -> list[float]:
     """For each GPU, this session's latencies over those of its profile: median."""
-    from gemopt_gpu_bench.sampling import Load
+    from gemopt_gpu_bench.measure.sampling import Load
 
     ratios: list[list[float]] = [[] for _ in sessions]
     for check in case.checks:
@@ -56,9 +56,14 @@ def check_ratios(case: Case, sessions: list[Any]) -> list[float]:
 
 def measure(args: argparse.Namespace) -> None:
     """Replay every case that has no result yet, while time lasts."""
-    from gemopt_gpu_bench import devices
-    from gemopt_gpu_bench.replay import ReplaySettings, assign, make_sessions, replay
-    from gemopt_gpu_bench.tiles import TileTable
+    from gemopt_gpu_bench.backends.tiles import TileTable
+    from gemopt_gpu_bench.hosts import devices
+    from gemopt_gpu_bench.replay.run import (
+        ReplaySettings,
+        assign,
+        make_sessions,
+        replay,
+    )
 
     began = time.perf_counter()
     done = {record["case"]["name"] for record, _ in read_results(args.results)}

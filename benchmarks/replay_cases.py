@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gemopt_gpu_bench.replay_plan import ReplayPlan, make_plan
+from gemopt_gpu_bench.replay.plan import ReplayPlan, make_plan
 
 TRACE = Path(__file__).parent.parent / "instances" / "measured" / "moe_lm_trace.npz"
 FIRST_STEP = 16  # earlier positions see little context

@@ -1,6 +1,6 @@
 """Tunes the grouped kernel's tiles for the seven shapes.
 
-Writes the tables for `gpu_bench/gemopt_gpu_bench/tile_tables.json`. Needs one GPU:
+Writes the tables for `gemopt_gpu_bench/backends/tile_tables.json`. Needs one GPU:
 ``python benchmarks/tune_tiles.py OUT_FOLDER``; `backends.py` then compares.
 """
 
@@ -19,12 +19,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gemopt.traffic.shapes import SHAPES
-from gemopt_gpu_bench import backends, devices, selftest
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.targets import EXPERTS_PER_GPU
-from gemopt_gpu_bench.tiles import KernelConfig, TileTable, table_key
-from gemopt_gpu_bench.timing import Pacer, make_timer
-from gemopt_gpu_bench.tune import CANDIDATES, Tuner
+from gemopt_gpu_bench import backends, selftest
+from gemopt_gpu_bench.backends.tiles import KernelConfig, TileTable, table_key
+from gemopt_gpu_bench.backends.tune_tiles import CANDIDATES, Tuner
+from gemopt_gpu_bench.hosts import devices
+from gemopt_gpu_bench.measure.layer import ExpertLayer
+from gemopt_gpu_bench.measure.timing import Pacer, make_timer
+from gemopt_gpu_bench.profile.targets import EXPERTS_PER_GPU
 
 MAX_TOKENS = 8192
 

@@ -16,10 +16,14 @@ _SHARED_SOURCES = ("cost/*.py", "latency/*.py", "model/*.py", "parts/*.py")
 
 @cache
 def _stamp(folder: Path) -> str:
-    """Digest of the sources in `folder` and of those that all kernels call."""
+    """Digest of the sources about `folder` and of those that all kernels call."""
     shared = [path for glob in _SHARED_SOURCES for path in _PACKAGE.glob(glob)]
+    while (folder.parents[1] / "__init__.py").exists():
+        folder = folder.parent  # kernels call those of the rooms beside theirs
+    nested = (folder.parent / "__init__.py").exists()
+    beside = folder.rglob("*.py") if nested else folder.glob("*.py")
     digest = hashlib.sha256()
-    for path in sorted({*shared, *folder.glob("*.py")}):
+    for path in sorted({*shared, *beside}):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -13,9 +13,9 @@ from gemopt.cli.common import JsonOption, SeedOption, percent, print_json, print
 
 if TYPE_CHECKING:
     from gemopt.files.profile_file import Profile
-    from gemopt_gpu_bench.compare import ProfileComparison
-    from gemopt_gpu_bench.options import Options
-    from gemopt_gpu_bench.ranks import Group
+    from gemopt_gpu_bench.hosts.ranks import Group
+    from gemopt_gpu_bench.profile.compare import ProfileComparison
+    from gemopt_gpu_bench.profile.options import Options
 
 ShapesArg = Annotated[
     list[str] | None, typer.Argument(help="Models by name [default: all seven].")
@@ -97,7 +97,7 @@ def command(
     if compare:
         return _compare([Path(name) for name in names], as_json)
     _require_torch()
-    from gemopt_gpu_bench.options import Options
+    from gemopt_gpu_bench.profile.options import Options
 
     options = Options(
         names, hidden, intermediate, experts, total_experts, output, backend, device,
@@ -119,9 +119,9 @@ def _require_torch() -> None:
 
 
 def _measure(options: Options, as_json: bool) -> int:
-    from gemopt_gpu_bench import devices
-    from gemopt_gpu_bench.launch import launch
-    from gemopt_gpu_bench.ranks import make_group, started_together
+    from gemopt_gpu_bench.hosts import devices
+    from gemopt_gpu_bench.hosts.launch import launch
+    from gemopt_gpu_bench.hosts.ranks import make_group, started_together
 
     if options.concurrent and not started_together():
         count = len(devices.find(options.device))
@@ -140,8 +140,8 @@ def _measure(options: Options, as_json: bool) -> int:
 def _measure_in(group: Group, options: Options, as_json: bool) -> int:
     """Measure all shapes in this process, as one of `group`."""
     from gemopt.cli.bar import CountBar
-    from gemopt_gpu_bench.ranks import DoesNotFit
-    from gemopt_gpu_bench.run import prepare
+    from gemopt_gpu_bench.hosts.ranks import DoesNotFit
+    from gemopt_gpu_bench.profile.run import prepare
 
     with CountBar(group.rank == 0) as bar:
 
@@ -222,8 +222,9 @@ def _row(path: Path, each: Profile) -> tuple[str, ...]:
 
 
 def _selftest(options: Options, as_json: bool) -> int:
-    from gemopt_gpu_bench import devices, selftest
-    from gemopt_gpu_bench.tiles import known_table
+    from gemopt_gpu_bench import selftest
+    from gemopt_gpu_bench.backends.tiles import known_table
+    from gemopt_gpu_bench.hosts import devices
 
     checks = []
     for device in devices.find(options.device):
@@ -268,7 +269,7 @@ Comparisons = list[tuple[str, "dict[str, ProfileComparison | None]"]]
 
 def _comparisons(profiles: Sequence[Profile]) -> Comparisons:
     """Compare every GPU after the first with the first."""
-    from gemopt_gpu_bench.compare import compare_ranges
+    from gemopt_gpu_bench.profile.compare import compare_ranges
 
     first, *others = profiles
     return [(each.name, compare_ranges(first, each)) for each in others]

@@ -26,8 +26,8 @@ from gemopt.cli.common import (
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
     from gemopt.model.placement import Placement
-    from gemopt_gpu_bench.replay import ReplaySettings
-    from gemopt_gpu_bench.replay_result import ReplayResult
+    from gemopt_gpu_bench.replay.result import ReplayResult
+    from gemopt_gpu_bench.replay.run import ReplaySettings
 
 PlacementsArg = Annotated[
     list[Path],
@@ -108,9 +108,9 @@ def command(
     _require_torch()
     from gemopt.cli.bar import CountBar
     from gemopt.files.catalog import load
-    from gemopt_gpu_bench import devices
-    from gemopt_gpu_bench.replay import assign, make_sessions, replay
-    from gemopt_gpu_bench.replay_plan import make_plan
+    from gemopt_gpu_bench.hosts import devices
+    from gemopt_gpu_bench.replay.plan import make_plan
+    from gemopt_gpu_bench.replay.run import assign, make_sessions, replay
 
     found = devices.find(device)
     base = _layer(profile, model, hidden, intermediate, found[0].type)
@@ -158,9 +158,9 @@ def _layer(
     from gemopt.files.errors import FileError
     from gemopt.files.profile_set import load_profiles
     from gemopt_gpu_bench import backends
-    from gemopt_gpu_bench.replay import ReplaySettings
-    from gemopt_gpu_bench.settings import settings_for, trial
-    from gemopt_gpu_bench.tiles import TileTable
+    from gemopt_gpu_bench.backends.tiles import TileTable
+    from gemopt_gpu_bench.profile.settings import settings_for, trial
+    from gemopt_gpu_bench.replay.run import ReplaySettings
 
     if profile is not None:
         found = load_profiles(profile)[0]

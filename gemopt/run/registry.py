@@ -55,11 +55,11 @@ _BUILT_IN = (
     Entry("cluster", "gemopt_solvers.cluster:Cluster", ("sklearn", "networkx")),
     Entry("grace", "gemopt_solvers.grace:Grace", ("sklearn", "networkx")),
     Entry("moetuner", "gemopt_solvers.moetuner:Moetuner", ("ortools",)),
-    Entry("exact", "gemopt_solvers.portfolio:Exact", ("ortools", "highspy")),
-    Entry("bnb", "gemopt_solvers.bnb:Bnb"),
-    Entry("lpbb", "gemopt_solvers.lpbb:Lpbb"),
-    Entry("cpsat", "gemopt_solvers.cpsat:Cpsat", ("ortools",)),
-    Entry("milp", "gemopt_solvers.milp:Milp", ("highspy",)),
+    Entry("exact", "gemopt_solvers.exact.solver:Exact", ("ortools", "highspy")),
+    Entry("bnb", "gemopt_solvers.exact.sets.solver:Bnb"),
+    Entry("lpbb", "gemopt_solvers.exact.lp.solver:Lpbb"),
+    Entry("cpsat", "gemopt_solvers.exact.rows.cpsat:Cpsat", ("ortools",)),
+    Entry("milp", "gemopt_solvers.exact.rows.milp:Milp", ("highspy",)),
 )
 
 

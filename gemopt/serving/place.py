@@ -132,13 +132,17 @@ def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
         base, rise = lines_for(instance.latency, instance.counts, instance.slots[0])
         placed: Ints
         if start is None:
-            place_counts = import_module("gemopt_solvers.search.engine").place_counts
+            place_counts = import_module(
+                "gemopt_solvers.search.place_counts"
+            ).place_counts
             placed = place_counts(
                 instance.counts, instance.slots, base_us=base, us_per_token=rise
             )
             return placed
         lines = tuple(affine(b, r) for b, r in zip(base, rise, strict=True))
-        spend_moves = import_module("gemopt_solvers.search.budget").spend_moves
+        spend_moves = import_module(
+            "gemopt_solvers.search.bounded_moves.move_budget"
+        ).spend_moves
         placed = spend_moves(replace(instance, latency=lines), start, budget)
         return placed
     if budget is not None and start is not None:

@@ -1,4 +1,4 @@
-"""``python -m gpu_bench``: the same as ``gemopt profile``."""
+"""``python -m gemopt_gpu_bench``: the same as ``gemopt profile``."""
 
 import sys
 

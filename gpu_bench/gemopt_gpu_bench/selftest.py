@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from gemopt_gpu_bench.backends import NAMES, make
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.tiles import TileTable
+from gemopt_gpu_bench.backends.tiles import TileTable
+from gemopt_gpu_bench.measure.layer import ExpertLayer
 
 TOLERANCE = 1e-2  # bf16 operands and results land near 4e-3
 

@@ -15,8 +15,8 @@ from gemopt.model.placement import Placement
 from gemopt.run.layers import BestRows, run_rounds
 from gemopt.run.progress import Monitor
 from gemopt.run.solver import NoParams, Outcome
-from gemopt_solvers.search.counts import room_into
-from gemopt_solvers.search.greedy import fullest_first_into
+from gemopt_solvers.search.first.copies import room_into
+from gemopt_solvers.search.first.greedy import fullest_first_into
 
 WINDOWS = 64  #: at most as many windows of steps
 Z = 0.674  #: standard deviations above the mean: the upper quartile of a normal load

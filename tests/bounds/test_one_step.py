@@ -9,7 +9,7 @@ from gemopt.bounds.steps.counting import count_heavy
 from gemopt.bounds.steps.minorant import minorant
 from gemopt.bounds.steps.one_step import raised_steps
 from gemopt.bounds.steps.water_filling import water_filling
-from gemopt_solvers.exact.layers import _one_step_bounds
+from gemopt_solvers.exact.rounds import _one_step_bounds
 from tests.strategies import FAMILIES, instances
 
 

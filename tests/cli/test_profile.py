@@ -16,13 +16,14 @@ from gemopt.files.profile_set import load_profiles
 from tests.cli.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
+MODULE = "gemopt_gpu_bench"
 TINY = (
     *("--hidden", 32, "--intermediate", 48, "--experts", 4),
     *("--max-tokens", 64, "--device"),
 )
 TORCHRUN = (
     *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-    *("-m", "gpu_bench"),
+    *("-m", "gemopt_gpu_bench"),
 )
 
 
@@ -132,7 +133,9 @@ def test_no_gpu_and_no_torch_are_said(
 def test_concurrent_workers_write_one_file(tmp_path: Path) -> None:
     """`--concurrent` measures on all devices at once, one process each."""
     file = tmp_path / "both.profile.json"
-    run = _python("-m", "gpu_bench", *TINY, "cpu,cpu", "--concurrent", "-o", file)
+    run = _python(
+        "-m", "gemopt_gpu_bench", *TINY, "cpu,cpu", "--concurrent", "-o", file
+    )
     assert run.returncode == 0, run.stderr
     profiles = load_profiles(file)
     assert [each.device["rank"] for each in profiles] == [0, 1]
@@ -156,7 +159,15 @@ def test_torchrun_gathers_on_rank_0(tmp_path: Path) -> None:
 def test_interrupted_run_goes_on(cli: Cli, tmp_path: Path) -> None:
     """Ctrl-C keeps the points and says how to go on; `--resume` measures the rest."""
     file = tmp_path / "a.profile.json"
-    command = [sys.executable, "-m", "gpu_bench", *map(str, TINY), "cpu", "-o", file]
+    command = [
+        sys.executable,
+        "-m",
+        "gemopt_gpu_bench",
+        *map(str, TINY),
+        "cpu",
+        "-o",
+        file,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "a.0-0.points.jsonl"
     deadline = time.monotonic() + 60

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gemopt.files.links_file import LinkPoint, Reach, load_links, read_topology
 from gemopt.model.topology import Link
-from gemopt_gpu_bench.all_to_all import (
+from gemopt_gpu_bench.fit.alpha_beta import fit_link, link_us
+from gemopt_gpu_bench.links.all_to_all import (
     PATTERNS,
     fit,
     main,
@@ -24,7 +25,6 @@ from gemopt_gpu_bench.all_to_all import (
     splits,
     table,
 )
-from gemopt_gpu_bench.fit.alpha_beta import fit_link, link_us
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,7 +150,7 @@ def test_two_processes_measure_their_link(tmp_path: Path) -> None:
     """A real torchrun over gloo writes a file that gives a topology."""
     out = tmp_path / "cpu.links.json"
     options = ("-o", str(out), "--device", "cpu", "--largest", "16")
-    run = _torchrun(2, "-m", "gemopt_gpu_bench.all_to_all", *options)
+    run = _torchrun(2, "-m", "gemopt_gpu_bench.links.all_to_all", *options)
     assert run.returncode == 0, run.stderr
     links = load_links(out)
     assert links.name == "cpu" and links.inter is None

@@ -6,11 +6,23 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from gemopt_gpu_bench import backends, devices, run
-from gemopt_gpu_bench.clocks import POWER_CAP, NoClocks, Nvml, Reading, make_clocks
-from gemopt_gpu_bench.green_contexts import limited_stream
-from gemopt_gpu_bench.ranks import hosts_of, own_devices
-from gemopt_gpu_bench.timing import EventTimer, launches_per_sample, make_timer
+from gemopt_gpu_bench import backends
+from gemopt_gpu_bench.hosts import devices
+from gemopt_gpu_bench.hosts.ranks import hosts_of, own_devices
+from gemopt_gpu_bench.measure.clocks import (
+    POWER_CAP,
+    NoClocks,
+    Nvml,
+    Reading,
+    make_clocks,
+)
+from gemopt_gpu_bench.measure.green_contexts import limited_stream
+from gemopt_gpu_bench.measure.timing import (
+    EventTimer,
+    launches_per_sample,
+    make_timer,
+)
+from gemopt_gpu_bench.profile import run
 
 XPU = torch.device("xpu", 1)
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from gemopt.files.profile_set import load_profiles
-from gemopt_gpu_bench import devices
 from gemopt_gpu_bench.backends import NAMES
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.options import Options
-from gemopt_gpu_bench.ranks import Alone
-from gemopt_gpu_bench.run import prepare
-from gemopt_gpu_bench.sampling import balanced
+from gemopt_gpu_bench.backends.tiles import known_table
+from gemopt_gpu_bench.hosts import devices
+from gemopt_gpu_bench.hosts.ranks import Alone
+from gemopt_gpu_bench.measure.layer import ExpertLayer
+from gemopt_gpu_bench.measure.sampling import balanced
+from gemopt_gpu_bench.measure.timing import GraphTimer, make_timer
+from gemopt_gpu_bench.profile.options import Options
+from gemopt_gpu_bench.profile.run import prepare
+from gemopt_gpu_bench.profile.settings import settings_for
 from gemopt_gpu_bench.selftest import check_backend, table_text
-from gemopt_gpu_bench.settings import settings_for
-from gemopt_gpu_bench.tiles import known_table
-from gemopt_gpu_bench.timing import GraphTimer, make_timer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -77,7 +77,7 @@ def test_graphs_leave_out_launching(device: torch.device) -> None:
 
 def test_limited_streams_are_slower_at_large_products(device: torch.device) -> None:
     """Half the multiprocessors take clearly longer for work that fills all."""
-    from gemopt_gpu_bench.green_contexts import limited_stream
+    from gemopt_gpu_bench.measure.green_contexts import limited_stream
 
     total = devices.multiprocessors(device)
     if total <= LIMIT:
@@ -99,8 +99,8 @@ def test_limited_streams_are_slower_at_large_products(device: torch.device) -> N
 def test_too_large_a_load_is_skipped(device: torch.device) -> None:
     """A point that does not fit into memory is noted, and the next one is measured."""
     from gemopt_gpu_bench.backends import make
-    from gemopt_gpu_bench.session import Session
-    from gemopt_gpu_bench.timing import Pacer
+    from gemopt_gpu_bench.measure.session import Session
+    from gemopt_gpu_bench.measure.timing import Pacer
 
     class Greedy:
         name, table = "greedy", None

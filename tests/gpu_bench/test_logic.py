@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from gemopt.latency import Line, Regimes, Roofline, TileActive
 from gemopt.traffic.shapes import SHAPES
-from gemopt_gpu_bench.bisect import bisect_curve
-from gemopt_gpu_bench.compare import Verdict, compare_profiles, judge
+from gemopt_gpu_bench.backends.tiles import (
+    GROUP,
+    TABLES_FILE,
+    TileTable,
+    default_table,
+    known_table,
+)
 from gemopt_gpu_bench.fit import Samples, fit_all
 from gemopt_gpu_bench.fit.roofline import fit_roofline
 from gemopt_gpu_bench.fit.tile_active import fit_tile_active
 from gemopt_gpu_bench.fit.token_curve import curve, staircase
-from gemopt_gpu_bench.plateaus import plateaus
-from gemopt_gpu_bench.sampling import (
+from gemopt_gpu_bench.measure.bisect import bisect_curve
+from gemopt_gpu_bench.measure.plateaus import plateaus
+from gemopt_gpu_bench.measure.sampling import (
     Popularity,
     Sparse,
     balanced,
@@ -24,14 +30,8 @@ from gemopt_gpu_bench.sampling import (
     range_limits,
     vector_loads,
 )
+from gemopt_gpu_bench.profile.compare import Verdict, compare_profiles, judge
 from gemopt_gpu_bench.stats import errors, summary
-from gemopt_gpu_bench.tiles import (
-    GROUP,
-    TABLES_FILE,
-    TileTable,
-    default_table,
-    known_table,
-)
 
 TABLE = default_table(16, 2048, 768)
 RNG = np.random.default_rng(0)

@@ -11,12 +11,12 @@ import pytest
 from gemopt.files.profile_file import Profile, ProfilePoint
 from gemopt.latency import affine
 from gemopt.traffic.shapes import SHAPES
-from gemopt_gpu_bench import launch as launch_module
-from gemopt_gpu_bench.compare import Verdict, compare_ranges, own_spread
-from gemopt_gpu_bench.launch import launch
-from gemopt_gpu_bench.options import Options
-from gemopt_gpu_bench.settings import TRIAL_WIDTH
-from gemopt_gpu_bench.targets import EXPERTS_PER_GPU
+from gemopt_gpu_bench.hosts import launch as launch_module
+from gemopt_gpu_bench.hosts.launch import launch
+from gemopt_gpu_bench.profile.compare import Verdict, compare_ranges, own_spread
+from gemopt_gpu_bench.profile.options import Options
+from gemopt_gpu_bench.profile.settings import TRIAL_WIDTH
+from gemopt_gpu_bench.profile.targets import EXPERTS_PER_GPU
 
 
 def test_all_shapes_by_default_in_their_committed_sizes() -> None:

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 import gemopt
 from gemopt import Instance, Placement
 from gemopt.latency import TileActive
-from gemopt_gpu_bench.replay import (
+from gemopt_gpu_bench.measure.sampling import Load
+from gemopt_gpu_bench.measure.session import Point
+from gemopt_gpu_bench.replay.plan import ReplayPlan, gpu_counts, make_plan
+from gemopt_gpu_bench.replay.result import ReplayResult, t_interval
+from gemopt_gpu_bench.replay.run import (
     ReplaySettings,
     assign,
     make_sessions,
     order,
     replay,
 )
-from gemopt_gpu_bench.replay_plan import ReplayPlan, gpu_counts, make_plan
-from gemopt_gpu_bench.replay_result import ReplayResult, t_interval
-from gemopt_gpu_bench.sampling import Load
-from gemopt_gpu_bench.session import Point
 
 CPU = torch.device("cpu")
 
@@ -289,7 +289,7 @@ def test_weights_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     def full(*args: object, **kwargs: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("gemopt_gpu_bench.replay.ExpertLayer", full)
+    monkeypatch.setattr("gemopt_gpu_bench.replay.run.ExpertLayer", full)
     with pytest.raises(ValueError, match="cpu: 2 experts of 8 x 9 do not fit"):
         make_sessions(ReplaySettings(8, 9, "loop"), [CPU], 2, 8)
 

@@ -13,9 +13,9 @@ import pytest
 from gemopt.files.profile_file import Profile, ProfilePoint
 from gemopt.files.profile_set import save_profiles
 from gemopt.latency import Regimes, TileActive
-from gemopt_gpu_bench.replay_plan import ReplayPlan
-from gemopt_gpu_bench.replay_result import ReplayResult
-from gemopt_gpu_bench.tiles import default_table
+from gemopt_gpu_bench.backends.tiles import default_table
+from gemopt_gpu_bench.replay.plan import ReplayPlan
+from gemopt_gpu_bench.replay.result import ReplayResult
 
 ROOT = Path(__file__).parents[2]
 BACKEND = {"name": "triton", "tiles": default_table(16, 16, 16).to_json()}

@@ -10,7 +10,7 @@ import gemopt
 from gemopt import Instance
 from gemopt.cli import main
 from gemopt.latency import affine
-from gemopt_gpu_bench.tiles import default_table
+from gemopt_gpu_bench.backends.tiles import default_table
 
 SHAPE = ["--hidden", "32", "--intermediate", "48", "--device", "cpu"]
 

@@ -8,19 +8,19 @@ import torch
 
 import gemopt
 from gemopt.files.profile_file import load_profile, save_profile
-from gemopt_gpu_bench import devices
 from gemopt_gpu_bench.backends import NAMES, make
 from gemopt_gpu_bench.backends.base import Launch
-from gemopt_gpu_bench.compare import own_spread, samples_by_load
-from gemopt_gpu_bench.document import to_profile
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.options import Options
-from gemopt_gpu_bench.profile import Outcome, profile
-from gemopt_gpu_bench.ranks import Alone, DoesNotFit
-from gemopt_gpu_bench.run import prepare
+from gemopt_gpu_bench.hosts import devices
+from gemopt_gpu_bench.hosts.ranks import Alone, DoesNotFit
+from gemopt_gpu_bench.measure.layer import ExpertLayer
+from gemopt_gpu_bench.measure.session import Point
+from gemopt_gpu_bench.profile.compare import own_spread, samples_by_load
+from gemopt_gpu_bench.profile.document import to_profile
+from gemopt_gpu_bench.profile.options import Options
+from gemopt_gpu_bench.profile.profile import Outcome, profile
+from gemopt_gpu_bench.profile.run import prepare
+from gemopt_gpu_bench.profile.settings import Settings, settings_for
 from gemopt_gpu_bench.selftest import check_backend, table_text
-from gemopt_gpu_bench.session import Point
-from gemopt_gpu_bench.settings import Settings, settings_for
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(
@@ -134,6 +134,6 @@ def test_points_that_do_not_fit_are_skipped_and_said(
     def too_large(*args: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("gemopt_gpu_bench.run.make_layer", too_large)
+    monkeypatch.setattr("gemopt_gpu_bench.profile.run.make_layer", too_large)
     with pytest.raises(DoesNotFit, match="fewer --experts or --max-tokens"):
         run.measure(task)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import gemopt
 from gemopt import Instance, Status, StopReason
 from gemopt.latency import TokenCurve, affine
-from gemopt_solvers.exact.branching import Branching
+from gemopt_solvers.exact.sets.branching import Branching
 from tests.brute_force import best_placement
 from tests.solvers import exact_cases as cases
 from tests.strategies import FAMILIES, instances, random_placement

@@ -9,9 +9,9 @@ from gemopt import Instance, Placement, evaluate
 from gemopt.arrays import Ints
 from gemopt.bounds.steps.minorant import Kinds
 from gemopt.latency import affine
-from gemopt_solvers.exact.branching import Branching
-from gemopt_solvers.exact.columns import Columns
-from gemopt_solvers.exact.counts import CountTree, Node
+from gemopt_solvers.exact.copies.columns import Columns
+from gemopt_solvers.exact.copies.counts import CountTree, Node
+from gemopt_solvers.exact.sets.branching import Branching
 from tests.bounds.test_bounds import same_gpus
 from tests.brute_force import feasible_rows
 from tests.strategies import instances, random_placement

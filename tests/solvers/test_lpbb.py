@@ -13,8 +13,7 @@ from gemopt import Instance, Status
 from gemopt.bounds.steps.one_step import raised_steps
 from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.latency import LatencyModel, Line, Roofline, TileActive, TokenCurve, affine
-from gemopt_solvers.exact.layers import Problem
-from gemopt_solvers.exact.relaxation import (
+from gemopt_solvers.exact.lp.relaxation import (
     Nodes,
     enter,
     propagate,
@@ -22,8 +21,9 @@ from gemopt_solvers.exact.relaxation import (
     safe_bound,
     settle,
 )
-from gemopt_solvers.exact.relaxed import Relaxed, lines_of
-from gemopt_solvers.exact.simplex import OPTIMAL, reoptimise
+from gemopt_solvers.exact.lp.relaxed import Relaxed, lines_of
+from gemopt_solvers.exact.lp.simplex import OPTIMAL, reoptimise
+from gemopt_solvers.exact.rounds import Problem
 from tests.brute_force import best_placement
 from tests.solvers import exact_cases as cases
 from tests.strategies import random_placement

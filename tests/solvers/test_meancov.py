@@ -8,7 +8,7 @@ from gemopt import Instance
 from gemopt.latency import affine
 from gemopt.traffic import synthetic_instance
 from gemopt_solvers.meancov import WINDOWS, Z, meancov_row, place_into
-from gemopt_solvers.search.counts import room_into
+from gemopt_solvers.search.first.copies import room_into
 
 
 def test_experts_that_swing_together_are_parted() -> None:

@@ -6,8 +6,8 @@ import pytest
 import gemopt
 from gemopt import Instance, Status
 from gemopt.latency import LatencyModel, TileActive, TokenCurve, affine
-from gemopt_solvers.bnb import run_bnb
-from gemopt_solvers.portfolio import plan
+from gemopt_solvers.exact.sets.solver import run_bnb
+from gemopt_solvers.exact.solver import plan
 from tests.brute_force import best_placement
 from tests.solvers import exact_cases as cases
 

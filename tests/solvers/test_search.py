@@ -10,9 +10,9 @@ from gemopt import Instance, Placement
 from gemopt.latency import affine
 from gemopt.traffic import synthetic_instance
 from gemopt_solvers.search import place_counts
-from gemopt_solvers.search.fold import fold, fold_expert_into
 from gemopt_solvers.search.layer import LayerSearch
 from gemopt_solvers.search.presets import PRESETS
+from gemopt_solvers.search.state.additive_terms import fold, fold_expert_into
 from tests.brute_force import best_placement
 from tests.strategies import instances, random_placement
 

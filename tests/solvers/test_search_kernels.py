@@ -5,14 +5,18 @@ import pytest
 
 from gemopt.parts.copies import replica_counts
 from gemopt.traffic import synthetic_instance
-from gemopt_solvers.search.counts import copies_into, room_into, volatility_into
-from gemopt_solvers.search.greedy import fullest_first_into, greedy_into
+from gemopt_solvers.search.first.copies import copies_into, room_into, volatility_into
+from gemopt_solvers.search.first.greedy import fullest_first_into, greedy_into
 from gemopt_solvers.search.layer import LayerSearch
-from gemopt_solvers.search.moments import moments_into
-from gemopt_solvers.search.pairs import line_costs
+from gemopt_solvers.search.moves.exchange import line_costs
 from gemopt_solvers.search.presets import PRESETS
-from gemopt_solvers.search.sums import fold_lanes
-from gemopt_solvers.search.windows import padded, windows_into, windows_of_rows_into
+from gemopt_solvers.search.state.moments import moments_into
+from gemopt_solvers.search.state.sums import fold_lanes
+from gemopt_solvers.search.state.windows import (
+    padded,
+    windows_into,
+    windows_of_rows_into,
+)
 
 RNG = np.random.default_rng(3)
 

@@ -11,7 +11,7 @@ from gemopt.model.check import violations
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.traffic import synthetic_instance
-from gemopt_solvers.search.budget import _shares, spend_moves
+from gemopt_solvers.search.bounded_moves.move_budget import _shares, spend_moves
 
 
 def _changed(new: np.ndarray, old: np.ndarray, gpus: int) -> int:

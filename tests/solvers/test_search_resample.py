@@ -10,14 +10,14 @@ import gemopt
 from gemopt import Instance
 from gemopt.latency import Regimes, affine
 from gemopt.traffic import synthetic_instance
-from gemopt_solvers.search.clusters import (
+from gemopt_solvers.search.evaluation_steps.clusters import (
     agreement,
     clusters_of,
     covariance_into,
     repeated,
     shifted_into,
 )
-from gemopt_solvers.search.resample import (
+from gemopt_solvers.search.evaluation_steps.resample import (
     BLOCKS,
     blocks_into,
     can_resample,

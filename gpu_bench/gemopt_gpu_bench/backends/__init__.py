@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gemopt_gpu_bench.backends.base import Backend
-    from gemopt_gpu_bench.tiles import TileTable
+    from gemopt_gpu_bench.backends.tiles import TileTable
 
 NAMES = ("triton", "grouped_mm", "loop")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from gemopt_gpu_bench.layer import ExpertLayer
-    from gemopt_gpu_bench.tiles import TileTable
+    from gemopt_gpu_bench.backends.tiles import TileTable
+    from gemopt_gpu_bench.measure.layer import ExpertLayer
 
 #: Launches the layer once on the weights of copy number `copy`, without waiting, and
 #: returns where its result ``[tokens, hidden]`` will lie.

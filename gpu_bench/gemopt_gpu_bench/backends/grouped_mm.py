@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from gemopt_gpu_bench.backends.base import Launch
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.tiles import TileTable
+from gemopt_gpu_bench.backends.tiles import TileTable
+from gemopt_gpu_bench.measure.layer import ExpertLayer
 
 
 class GroupedMm:

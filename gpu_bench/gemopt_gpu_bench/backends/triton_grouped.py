@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from gemopt_gpu_bench.backends.base import Launch
-from gemopt_gpu_bench.layer import ExpertLayer
-from gemopt_gpu_bench.tiles import GROUP, GemmTile, TileTable, known_table
+from gemopt_gpu_bench.backends.tiles import GROUP, GemmTile, TileTable, known_table
+from gemopt_gpu_bench.measure.layer import ExpertLayer
 
 
 @dataclass(frozen=True)

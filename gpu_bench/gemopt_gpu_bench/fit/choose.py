@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.latency import LatencyModel, Regimes
+from gemopt_gpu_bench.backends.tiles import TileTable
 from gemopt_gpu_bench.fit.roofline import fit_roofline
 from gemopt_gpu_bench.fit.tile_active import fit_tile_active
 from gemopt_gpu_bench.stats import Errors, errors
-from gemopt_gpu_bench.tiles import TileTable
 
 GUESSED_TILES = (32, 64, 128, 256)  # for kernels whose tiles are not known
 FEWEST_POINTS = 6  # a range with fewer joins its neighbour

@@ -9,8 +9,8 @@ from scipy.optimize import nnls
 
 from gemopt.latency import TokenCurve
 from gemopt.latency.token_curve import Interpolation
-from gemopt_gpu_bench.plateaus import Plateau, full_twin, plateaus
-from gemopt_gpu_bench.tiles import GROUP, TileTable
+from gemopt_gpu_bench.backends.tiles import GROUP, TileTable
+from gemopt_gpu_bench.measure.plateaus import Plateau, full_twin, plateaus
 
 WEIGHTS_RULE = 1.25  # times the latency of one token per expert
 

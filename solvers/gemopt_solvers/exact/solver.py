@@ -1,51 +1,116 @@
-"""What the exact solvers have in common: a back end that proves one layer."""
+"""Exact by the back end that proves most of the kind: bnb, lpbb, cpsat or milp."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
 
+import numpy as np
+
+from gemopt.arrays import Ints
+from gemopt.latency.base import CURVE, LINE
 from gemopt.model.instance import Instance
-from gemopt.model.placement import Placement
-from gemopt.run.progress import Monitor
-from gemopt.run.solver import NoParams, Outcome
-from gemopt_solvers.exact.layers import BackEnd, solve_layers
+from gemopt.run.result import PROOF_TOLERANCE
+from gemopt_solvers.exact.backend import ExactSolver
+from gemopt_solvers.exact.joint import prove_joint
+from gemopt_solvers.exact.lp.relaxed import too_large
+from gemopt_solvers.exact.lp.solver import run_lpbb
+from gemopt_solvers.exact.rounds import Answer, BackEnd, Problem, prove_model, refusal
+from gemopt_solvers.exact.rows.cpsat import ExactParams, run_cpsat
+from gemopt_solvers.exact.rows.milp import run_highs
+from gemopt_solvers.exact.rows.model import pieced
+from gemopt_solvers.exact.sets.solver import run_bnb
+from gemopt_solvers.exact.sets.tables import table_size
+
+Part = tuple[BackEnd, float]  #: back end, seconds that it may take
+#: Comparisons up to which the tables of bnb are worth their time, some minutes.
+_TABLES = 1e12
+_COMPARISONS_A_SECOND = 1e9  #: a fifth of what a core does: the search needs time too
+_CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
+_GLANCE = 1.0  #: seconds of each before lpbb: enough where few experts settle all
+#: Experts times GPUs times steps up to which lpbb proves most layers in a minute.
+_LPBB_SIZE = 32 * 4 * 16
 
 
-class ExactSolver(ABC):
-    """Prove layer after layer with one back end; subclasses name it.
+class Exact(ExactSolver):
+    """Minimise exactly with the back ends that suit the instance.
 
-    Optima are proven whatever `jobs`; of several equally good placements, threads may
-    find another one first. Runs with a time limit are not repeatable to the byte:
-    adapters of engines never use these solvers.
+    Small layers go to `bnb`. Where all latencies are lines and no expert has copies,
+    middle sizes go to `lpbb` after a second each of `cpsat` and `milp`; of larger ones
+    `cpsat` has a few seconds and `milp` the rest. Everything else is for `cpsat`.
+    Bound and placement are the best of all that ran.
     """
 
-    exact: ClassVar[bool] = True
-    Params: ClassVar[type[Any]] = NoParams
+    name: ClassVar[str] = "exact"
+    summary: ClassVar[str] = "exact: bnb, lpbb, cpsat or milp, by what proves most"
+    Params = ExactParams
 
-    def __init__(self, params: Any) -> None:
-        self.params = params
+    def supports(self, instance: Instance) -> str | None:
+        """Refuse models that are too large, with an estimate of their size."""
+        if _has_tables(instance, self.params.max_moves):
+            return None
+        return refusal(instance, communication=True)
 
-    @abstractmethod
+    @staticmethod
+    def expects_proof(instance: Instance, seconds: float) -> bool:
+        """Tell whether a proof within `seconds` is likely, as `auto` asks.
+
+        True where the tables of bnb take a fraction of the time. Where they do not
+        fit, nothing that was measured is proven reliably (docs/exact.md).
+        """
+        if instance.comm is not None:
+            return False
+        work = instance.num_layers * table_size(instance)[0]
+        return work <= _COMPARISONS_A_SECOND * seconds
+
     def back_end(self, instance: Instance) -> BackEnd:
-        """What proves a layer of the instance."""
+        """One back end after the other, as `plan` says."""
+        return run_portfolio
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            self.back_end(instance),
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=getattr(self.params, "max_moves", None),
-        )
+
+def _has_tables(instance: Instance, max_moves: int | None) -> bool:
+    """Tell whether bnb is the back end to take."""
+    free = instance.comm is None and max_moves is None
+    return free and table_size(instance)[0] <= _TABLES
+
+
+def plan(instance: Instance, max_moves: int | None) -> list[Part]:
+    """Back ends in turn, each with its seconds; the last one has the rest."""
+    if instance.comm is not None:
+        return [(prove_joint, np.inf)]
+    cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
+    if _has_tables(instance, max_moves):
+        return [(run_bnb, np.inf)]
+    if max_moves is None:
+        lines = np.isin(instance.tables.kind, (LINE, CURVE)) & ~pieced(instance)
+        if lines.all() and instance.num_slots == instance.num_experts:
+            size = instance.num_experts * instance.num_gpus * instance.num_steps
+            if size <= _LPBB_SIZE and too_large(instance) is None:
+                return [(cpsat, _GLANCE), (milp, _GLANCE), (run_lpbb, np.inf)]
+            return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
+    return [(cpsat, np.inf)]
+
+
+def run_portfolio(
+    problem: Problem,
+    hint: Ints,
+    *,
+    seconds: float,
+    jobs: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> Answer:
+    """Prove one layer by one back end after the other."""
+    end = time.perf_counter() + seconds
+    row, cost, bound = hint, problem.cost(hint), -np.inf
+    for back_end, most in plan(problem.instance, problem.max_moves):
+        left = min(most, end - time.perf_counter())
+        if left <= 0 or stop() or cost - bound <= PROOF_TOLERANCE * cost:
+            break
+        answer = back_end(problem, row, seconds=left, jobs=jobs, seed=seed, stop=stop)
+        bound = max(bound, answer.bound)
+        if answer.phy2log is not None and problem.cost(answer.phy2log) < cost:
+            row, cost = answer.phy2log, problem.cost(answer.phy2log)
+    return Answer(bound, row)

@@ -10,19 +10,24 @@ import numpy as np
 from gemopt.arrays import Ints
 from gemopt.jit import kernel
 from gemopt.model.instance import Instance
-from gemopt_solvers.search.anneal import DRAWS, anneal
-from gemopt_solvers.search.build import coarse_state, fine_state
-from gemopt_solvers.search.construct import BLUR, LEAST, deal_copies, place_windows
-from gemopt_solvers.search.counts import room_into
-from gemopt_solvers.search.descent import descend, mark_all
-from gemopt_solvers.search.fold import Fold, fold
-from gemopt_solvers.search.latency import refresh_all
-from gemopt_solvers.search.moments import moments_into
+from gemopt_solvers.search.first.construct import (
+    BLUR,
+    LEAST,
+    deal_copies,
+    place_windows,
+)
+from gemopt_solvers.search.first.copies import room_into
+from gemopt_solvers.search.moves.anneal import DRAWS, anneal
+from gemopt_solvers.search.moves.descent import descend, mark_all
 from gemopt_solvers.search.presets import Preset
-from gemopt_solvers.search.refold import refold_all
-from gemopt_solvers.search.state import State
-from gemopt_solvers.search.surrogate import surrogate_lines
-from gemopt_solvers.search.windows import (
+from gemopt_solvers.search.state.additive_terms import Fold, fold
+from gemopt_solvers.search.state.build import coarse_state, fine_state
+from gemopt_solvers.search.state.latency import refresh_all
+from gemopt_solvers.search.state.moments import moments_into
+from gemopt_solvers.search.state.refresh_loads import refold_all
+from gemopt_solvers.search.state.state import State
+from gemopt_solvers.search.state.surrogate import surrogate_lines
+from gemopt_solvers.search.state.windows import (
     window_weights_into,
     window_width,
     windows_into,

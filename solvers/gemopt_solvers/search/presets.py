@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from gemopt_solvers.search.windows import WINDOWS
+from gemopt_solvers.search.state.windows import WINDOWS
 
 #: Windows are made finer where experts are few, up to this many times experts.
 WINDOW_CELLS = WINDOWS * 256

@@ -17,13 +17,16 @@ from gemopt.run.progress import Monitor
 from gemopt.run.solver import Outcome
 from gemopt.run.stop import StopReason
 from gemopt_solvers.joint import joint_rows
-from gemopt_solvers.search.engine import place_loads
-from gemopt_solvers.search.fold import fold, line_of
-from gemopt_solvers.search.judging import JudgedRows, Judging
+from gemopt_solvers.search.bounded_moves.start_limits import MoveLimits
+from gemopt_solvers.search.evaluation_steps.evaluation_steps import (
+    JudgedRows,
+    Judging,
+)
+from gemopt_solvers.search.first.trivial import nothing_to_gain
 from gemopt_solvers.search.layer import LayerSearch
-from gemopt_solvers.search.limits import MoveLimits
+from gemopt_solvers.search.place_counts import place_loads
 from gemopt_solvers.search.presets import PRESETS, Preset
-from gemopt_solvers.search.trivial import nothing_to_gain
+from gemopt_solvers.search.state.additive_terms import fold, line_of
 
 CHUNK = 2_000_000  #: proposals times steps of one kernel call, well below 0.2 s
 
@@ -54,8 +57,8 @@ class SearchParams:
         With a start: part of a layer's objective that must be gained, else the layer
         keeps its start.
     resample
-        Compare placements on resampled steps (see `gemopt_solvers.search.resample`), so
-        that they do well on steps to come. False finds the least objective of the given
+        Compare placements on resampled steps (see `evaluation_steps.resample`), so that
+        they do well on steps to come. False finds the least objective of the given
         steps themselves, which is what a bound or a list of best known values is about.
     """
 

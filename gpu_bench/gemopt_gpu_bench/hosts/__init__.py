@@ -1,0 +1,1 @@
+"""Devices of this machine, and processes that measure one each."""

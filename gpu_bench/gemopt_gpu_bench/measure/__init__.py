@@ -1,0 +1,1 @@
+"""Timing one load on one device."""

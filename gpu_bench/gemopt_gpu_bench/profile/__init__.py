@@ -1,0 +1,1 @@
+"""Profiles: what a GPU costs, measured and fitted."""

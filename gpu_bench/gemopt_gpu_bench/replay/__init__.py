@@ -1,0 +1,1 @@
+"""Placements run for real, beside what was predicted."""

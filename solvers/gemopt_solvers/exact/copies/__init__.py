@@ -1,0 +1,1 @@
+"""Branch and bound over numbers of copies (`bnb` with replicas)."""

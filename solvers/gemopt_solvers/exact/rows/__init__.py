@@ -1,0 +1,1 @@
+"""One row model of a layer for CP-SAT and HiGHS."""

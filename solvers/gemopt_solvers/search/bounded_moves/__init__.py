@@ -1,0 +1,1 @@
+"""Searching near a given placement, within a budget of moves."""

@@ -1,0 +1,1 @@
+"""The steps on which placements are compared."""

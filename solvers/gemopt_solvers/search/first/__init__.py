@@ -1,0 +1,1 @@
+"""First placements: copies, greedy, quadratic exchanges."""

@@ -1,0 +1,1 @@
+"""Changes of a placement on the true objective."""

@@ -1,0 +1,1 @@
+"""What the search of one layer reads and writes, and what it is filled from."""
