@@ -1,6 +1,6 @@
 """Bounds and exact solvers against brute force on thousands of tiny random instances.
 
-    python benchmarks/agreement.py --count 5000
+    python -m benchmarks.agreement --count 5000
 
 Every family, with and without replicas, equal and unequal GPUs and slots. Prints what
 was compared; ends with an error at the first disagreement, naming its seed.
@@ -9,17 +9,14 @@ was compared; ends with an error at the first disagreement, naming its seed.
 import argparse
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-from small import FAMILIES, model
 
 import gemopt
+from benchmarks.small import FAMILIES, model
 from gemopt import Instance
 from gemopt.bounds import lower_bound
 from gemopt.run import registry
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.brute_force import best_placement
 from tests.strategies import random_placement
 

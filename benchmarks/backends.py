@@ -1,20 +1,16 @@
 """Times the three backends side by side, against the ceilings of the card.
 
-``python benchmarks/backends.py OUT [--points 40] [--model NAME]`` needs one GPU and
+``python -m benchmarks.backends OUT [--points 40] [--model NAME]`` needs one GPU and
 numpy, torch, Triton. Writes ``backends.json`` after each shape and prints tables;
 ``--tables`` prints them again.
 """
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 

@@ -1,8 +1,8 @@
 """Certified gaps: how far the result of `search` is from each bound.
 
-    python benchmarks/bounds.py gaps --jsonl FILE
-    python benchmarks/bounds.py replicas --jsonl FILE
-    python benchmarks/bounds.py gaps --jsonl OTHER --iterations 600 --shape E256
+    python -m benchmarks.bounds gaps --jsonl FILE
+    python -m benchmarks.bounds replicas --jsonl FILE
+    python -m benchmarks.bounds gaps --jsonl OTHER --iterations 600 --shape E256
 
 Each line of FILE is one instance: finished ones are not redone. Both parts print a
 Markdown table of means over seeds (real traffic: another layer and order of requests
@@ -19,9 +19,9 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
-from layers import bursts, decoding, shaped
 
 import gemopt
+from benchmarks.layers import bursts, decoding, shaped
 from gemopt import Instance, Placement
 from gemopt.bounds import lower_bound
 from gemopt.study.bench import machine

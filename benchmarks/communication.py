@@ -1,6 +1,6 @@
 """Communication on real token ids: estimate error, traffic saved, total step time.
 
-`python benchmarks/communication.py --tokens FOLDER [--json FILE]` with a folder of
+`python -m benchmarks.communication --tokens FOLDER [--json FILE]` with a folder of
 `.npz` files of per-token routing (`expert_ids`, `request_offsets`), such as the public
 gpt-oss-20b ones. Seen and unseen steps come from disjoint requests. With `--small`
 instead: synthetic layers that `cpsat` proves, and how far others are from the optimum.

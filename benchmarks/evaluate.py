@@ -1,6 +1,6 @@
 """Speed of evaluation, of moves, of `gem` and of the command line, beside targets.
 
-`python benchmarks/evaluate.py [--json FILE]`. One thread; compilation is not counted.
+`python -m benchmarks.evaluate [--json FILE]`. One thread; compilation is not counted.
 Times are medians, so that a busy machine disturbs them less; the table names it.
 """
 

@@ -1,9 +1,9 @@
 """Exact solving: what is proven in how long, and heuristics against proven optima.
 
-    python benchmarks/exact.py proofs       # 200 small instances, 60 with replicas
-    python benchmarks/exact.py hard         # E = 32, G = 4, T = 16, a minute each
-    python benchmarks/exact.py frontier     # a grid of sizes, 10 s each
-    python benchmarks/exact.py heuristics   # solvers against the optima of `proofs`
+    python -m benchmarks.exact proofs       # 200 small instances, 60 with replicas
+    python -m benchmarks.exact hard         # E = 32, G = 4, T = 16, a minute each
+    python -m benchmarks.exact frontier     # a grid of sizes, 10 s each
+    python -m benchmarks.exact heuristics   # solvers against the optima of `proofs`
 
 Runs are appended to ``--runs FILE`` and not repeated when it has them, so that an
 interruption costs nothing; tables are printed from the file.
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from layers import bursts, shaped
-from small import Small, model, with_replicas, without_replicas
 
 import gemopt
+from benchmarks.layers import bursts, shaped
+from benchmarks.small import Small, model, with_replicas, without_replicas
 from gemopt import Instance, Result
 from gemopt.files.best_known import read_best_known
 from gemopt.files.catalog import read_catalog

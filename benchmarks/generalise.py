@@ -1,6 +1,6 @@
 """What a few hundred steps tell about the next ones: ceilings and resampling.
 
-Run ``python benchmarks/generalise.py ceiling|resampling [--seeds 100 ...]``.
+Run ``python -m benchmarks.generalise ceiling|resampling [--seeds 100 ...]``.
 
 ``ceiling`` places by preset ``best`` on 2,048 other steps of the very process that made
 an instance (same experts, same popularities), and on the unseen steps themselves. No
@@ -18,9 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
-from search import LAYERS, SHAPES, STEPS, error, objective, solved
-
 import gemopt
+from benchmarks.search import LAYERS, SHAPES, STEPS, error, objective, solved
 from gemopt import Instance
 from gemopt.traffic import synthetic_instance
 from gemopt_solvers.search.evaluation_steps import resample

@@ -2,7 +2,7 @@
 
 Run from the repository root:
 
-    python benchmarks/import_memory.py --gigabytes 2
+    python -m benchmarks.import_memory --gigabytes 2
 
 Writes synthetic dumps of mode ``stat`` (DeepSeek-V3: 61 layers, 256 experts) to a
 temporary folder, imports a growing share of them, each in a process of its own, and

@@ -1,6 +1,6 @@
 """Draws the pictures of docs/profiling.md from profiles and dense curves.
 
-``python benchmarks/plots_profile.py [FOLDER] [OUT]``: FOLDER holds what
+``python -m benchmarks.plots_profile [FOLDER] [OUT]``: FOLDER holds what
 `benchmarks/profile.py` wrote (default instances/profiles), OUT takes the pictures
 (default docs/img). Needs matplotlib.
 """
@@ -10,9 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,6 +1,6 @@
 """Time of a policy call as engines make it, and how long other threads must wait.
 
-Run ``python benchmarks/policies.py``. One core: 58 layers, 256 experts, 288 slots, 32
+Run ``python -m benchmarks.policies``. One core: 58 layers, 256 experts, 288 slots, 32
 ranks, vLLM's and SGLang's calls with a current placement, with and without a profile.
 "First" is the first call after registration; "wait" is the longest time that another
 Python thread could not run during a call (the interpreter's own switch interval is

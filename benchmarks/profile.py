@@ -1,6 +1,6 @@
 """Profiles the seven shapes on one GPU and compares sampled with dense curves.
 
-``python benchmarks/profile.py OUT [--dense 768] [--sm 132,120] [--model NAME]`` needs
+``python -m benchmarks.profile OUT [--dense 768] [--sm 132,120] [--model NAME]`` needs
 numpy, scipy, torch and pydantic (Triton on a GPU). It writes, as it goes, one
 ``.profile.json`` per shape (of all its limits), the dense curves as ``.dense.json``,
 and ``summary.json``, of which it prints tables. ``--tables OUT`` prints them again.
@@ -15,9 +15,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 

@@ -1,11 +1,11 @@
 """Placements on real hardware: one card as four GPUs of 132, 120, 104 and 88 SMs.
 
-1. ``python benchmarks/profile.py FOLDER --sm 132,120,104,88`` on the card.
-2. ``python benchmarks/replay.py prepare CASES --profiles FOLDER`` anywhere: builds the
+1. ``python -m benchmarks.profile FOLDER --sm 132,120,104,88`` on the card.
+2. ``python -m benchmarks.replay prepare CASES --profiles FOLDER`` anywhere: builds the
    instances, solves them on the seen steps, writes what unseen ones ask of each GPU.
-3. ``python benchmarks/replay.py measure CASES RESULTS.jsonl`` on the card: numpy, torch
+3. ``python -m benchmarks.replay measure CASES RESULTS.jsonl`` on the card: numpy, torch
    and Triton suffice. Adds a line for each case and goes on where it was cut.
-4. ``python benchmarks/replay.py report RESULTS.jsonl...`` prints the tables of
+4. ``python -m benchmarks.replay report RESULTS.jsonl...`` prints the tables of
    docs/replay.md.
 
 Prefill steps are 2560 tokens: 40 positions of 64 texts, summed. No position is in both
@@ -16,18 +16,14 @@ unseen.
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-sys.path.append(sys.path.pop(0))  # last: profile.py here hides Python's own
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 import numpy as np
-from replay_cases import SMS, Case, prepare, read_cases
 
+from benchmarks.replay_cases import SMS, Case, prepare, read_cases
 from gemopt_gpu_bench.replay.result import ReplayResult
 
 FINDERS, RIVALS = ("gem", "search"), ("linear", "lpt", "eplb")

@@ -1,6 +1,6 @@
 """Tables of docs/search.md: quality, ablation, horizon, time, optima, real traffic.
 
-Run ``python benchmarks/search.py TABLE [--seeds 100 101 ...] [--jsonl FILE]``. Every
+Run ``python -m benchmarks.search TABLE [--seeds 100 101 ...] [--jsonl FILE]``. Every
 figure is on steps that the solver has not seen unless it says "seen". Differences are
 in % of the best opponent on the same instance, paired; +- is the standard error of the
 mean over instances.
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exhaustive import optimum
 
 import gemopt
+from benchmarks.exhaustive import optimum
 from gemopt import Instance, Placement
 from gemopt.latency import affine
 from gemopt.traffic import synthetic_instance

@@ -8,8 +8,8 @@ latency models takes its turn, with equal GPUs (one model for all) and unequal o
 from dataclasses import dataclass
 
 import numpy as np
-from layers import bursts
 
+from benchmarks.layers import bursts
 from gemopt import Instance
 from gemopt.latency import (
     LatencyModel,

@@ -1,12 +1,11 @@
 """Tunes the grouped kernel's tiles for the seven shapes.
 
 Writes the tables for `gemopt_gpu_bench/backends/tile_tables.json`. Needs one GPU:
-``python benchmarks/tune_tiles.py OUT_FOLDER``; `backends.py` then compares.
+``python -m benchmarks.tune_tiles OUT_FOLDER``; `backends.py` then compares.
 """
 
 import argparse
 import json
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from math import inf
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gemopt.traffic.shapes import SHAPES
 from gemopt_gpu_bench import backends, selftest

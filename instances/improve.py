@@ -1,11 +1,11 @@
 """Improve the best known placements with any of the solvers.
 
-`python instances/improve.py --solver search --time-limit 10 [NAME ...]`
+`python -m instances.improve --solver search --time-limit 10 [NAME ...]`
 runs on all steps of each instance, starts from the best known placement, and keeps
 what is better: a placement, a lower bound, or the proof that both meet.
 `--solver brute-force` counts all placements of a small instance with few spare slots.
 
-`python instances/improve.py --bound 10 [NAME ...]` works on the lower bound alone, so
+`python -m instances.improve --bound 10 [NAME ...]` works on the lower bound alone, so
 many seconds a layer from the best known placement on. Every instance is written when it
 is done; who starts again goes on with those that had fewer seconds.
 """
@@ -23,6 +23,7 @@ from gemopt.files.instance_file import read
 from gemopt.files.placement_file import load_placement, save_placement
 from gemopt.run.result import PROOF_TOLERANCE, Result
 from gemopt.run.solver import Solver
+from instances.brute_force import BruteForce
 
 ROOT = Path(__file__).parent
 #: Options by which a solver minimises the steps given, not those to come.
@@ -128,12 +129,6 @@ def _notes(known: BestKnown) -> list[str]:
     return [note for note in known.provenance.split("; ") if note]
 
 
-def _brute_force() -> type[Solver]:
-    from exhaustive import BruteForce
-
-    return BruteForce
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="instances; none means all")
@@ -148,7 +143,7 @@ if __name__ == "__main__":
         if options.bound is not None:
             print(tighten(each, options.bound), flush=True)
         for chosen in options.solver:
-            method = _brute_force() if chosen == "brute-force" else chosen
+            method = BruteForce if chosen == "brute-force" else chosen
             print(
                 improve(each, method, options.time_limit, options.seed, options.jobs),
                 flush=True,

@@ -1,4 +1,4 @@
-"""Make the instances anew: `python instances/make.py [--into FOLDER] [NAME ...]`.
+"""Make the instances anew: `python -m instances.make [--into FOLDER] [NAME ...]`.
 
 Every file comes out the same to the byte, from committed sources only.
 """
@@ -6,10 +6,9 @@ Every file comes out the same to the byte, from committed sources only.
 import argparse
 from pathlib import Path
 
-from recipes import RECIPES
-
 from gemopt.files.catalog import write_catalog
 from gemopt.files.instance_file import save
+from instances.recipes import RECIPES
 
 
 def make(root: Path, names: list[str]) -> None:

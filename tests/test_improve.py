@@ -1,29 +1,18 @@
 """What `instances/improve.py` keeps of the best known values."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from gemopt.files.best_known import BestKnown
-
-
-@pytest.fixture(scope="module")
-def improve() -> ModuleType:
-    path = Path(__file__).parents[1] / "instances" / "improve.py"
-    spec = importlib.util.spec_from_file_location("improve", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from instances import improve
 
 
 def _known(bound: float, provenance: str = "value: x; bound: y") -> BestKnown:
     return BestKnown(tag="best", value_us=100.0, bound_us=bound, provenance=provenance)
 
 
-def test_the_better_bound_is_kept(improve: ModuleType) -> None:
+def test_the_better_bound_is_kept() -> None:
     """A smaller bound changes nothing; a larger one changes bound and its origin."""
     old = _known(90.0)
     assert improve._raised(old, 89.0, "z") == old
@@ -32,14 +21,14 @@ def test_the_better_bound_is_kept(improve: ModuleType) -> None:
     assert new.provenance == "value: x; bound: z"
 
 
-def test_a_bound_that_meets_the_value_is_a_proof(improve: ModuleType) -> None:
+def test_a_bound_that_meets_the_value_is_a_proof() -> None:
     """The tag becomes `opt` within the stated tolerance, not before."""
     assert improve._raised(_known(90.0), 100.0 - 1e-5, "z").tag == "opt"
     assert improve._raised(_known(90.0), 99.9, "z").tag == "best"
 
 
 def test_finished_instances_are_not_redone(
-    improve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who had as many seconds a layer is left alone; the instance is not even read."""
     from gemopt.files.best_known import read_best_known, write_best_known

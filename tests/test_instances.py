@@ -123,7 +123,9 @@ def test_what_is_called_optimal_is_proven_again(name):
 def test_files_are_made_anew_to_the_byte(tmp_path):
     """The committed script gives the committed bytes."""
     subprocess.run(
-        [sys.executable, ROOT / "make.py", "--into", tmp_path, *REBUILT], check=True
+        [sys.executable, "-m", "instances.make", "--into", tmp_path, *REBUILT],
+        cwd=ROOT.parent,
+        check=True,
     )
     made = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert {path.stem.split(".")[0] for path in made} == set(REBUILT)
@@ -135,7 +137,8 @@ def test_files_are_made_anew_to_the_byte(tmp_path):
 def test_make_refuses_an_unknown_name(tmp_path):
     """A name without a recipe is refused before anything is written."""
     run = subprocess.run(
-        [sys.executable, ROOT / "make.py", "--into", tmp_path, "real-b1"],
+        [sys.executable, "-m", "instances.make", "--into", tmp_path, "real-b1"],
+        cwd=ROOT.parent,
         capture_output=True,
         text=True,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gemopt.model.instance import Instance
-from recipes import paper, profiled, real, tiny
+from instances.recipes import paper, profiled, real, tiny
 
 #: Recipe of each instance by family and name.
 RECIPES: dict[str, dict[str, Callable[[], Instance]]] = {

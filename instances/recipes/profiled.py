@@ -9,7 +9,7 @@ from gemopt.files.profile_set import load_profiles
 from gemopt.model.instance import Instance
 from gemopt.traffic import sum_windows
 from gemopt.traffic.synthetic import even_slots
-from recipes.measured import routing
+from instances.recipes.measured import routing
 
 FOLDER = Path(__file__).parents[1] / "profiles"
 EXPERTS, TOP_K, STREAMS, GPUS = 64, 8, 64, 4

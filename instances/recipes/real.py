@@ -8,7 +8,14 @@ from gemopt.latency import LatencyModel
 from gemopt.model.instance import Instance
 from gemopt.traffic import sum_windows
 from gemopt.traffic.synthetic import even_slots
-from recipes.measured import LAYER, SMS, block_of, routing, tile_active, token_curve
+from instances.recipes.measured import (
+    LAYER,
+    SMS,
+    block_of,
+    routing,
+    tile_active,
+    token_curve,
+)
 
 EXPERTS, TOP_K, STREAMS = 64, 8, 64
 WINDOWS = {64: 1, 512: 8}  # tokens of a step -> recorded steps that make it

@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmarks import replay_cases as cases
 from gemopt.files.profile_file import Profile, ProfilePoint
 from gemopt.files.profile_set import save_profiles
 from gemopt.latency import Regimes, TileActive
@@ -21,14 +20,7 @@ ROOT = Path(__file__).parents[2]
 BACKEND = {"name": "triton", "tiles": default_table(16, 16, 16).to_json()}
 
 
-@pytest.fixture
-def cases(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module benchmarks/replay_cases.py."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return import_module("replay_cases")
-
-
-def test_steps_are_whole_batches_and_unseen_ones_stay_apart(cases: ModuleType) -> None:
+def test_steps_are_whole_batches_and_unseen_ones_stay_apart() -> None:
     """Every step has all its tokens, and windows never leave their half."""
     steps = np.eye(12, dtype=np.int64)[:, None, :]  # step t marks column t
     sums = cases.windows(steps, 4, 1 / 2)[:, 0]
@@ -42,7 +34,7 @@ def test_steps_are_whole_batches_and_unseen_ones_stay_apart(cases: ModuleType) -
         assert (unseen.sum(axis=2) == 8 * tokens).all()
 
 
-def test_token_ids_become_whole_batches(cases: ModuleType, tmp_path: Path) -> None:
+def test_token_ids_become_whole_batches(tmp_path: Path) -> None:
     """Steps of 2560 tokens with 4 experts each; all tokens are there."""
     rng = np.random.default_rng(0)
     requests, length = 80, 400
@@ -80,7 +72,7 @@ def _profile(sms: int, shape: dict[str, object]) -> Profile:
     )  # fmt: skip
 
 
-def test_models_follow_the_mean_tokens_of_an_expert(cases: ModuleType) -> None:
+def test_models_follow_the_mean_tokens_of_an_expert() -> None:
     """A profile of a layer of 128 experts predicts one of 64 at half the tokens."""
     profile = _profile(88, {"total_experts": 128})
     scaled = cases.scaled(profile, 64)
@@ -111,14 +103,14 @@ def test_stored_results_are_those_of_the_stored_cases() -> None:
 
 
 def _run(*words: str | Path) -> str:
-    command = [sys.executable, ROOT / "benchmarks" / "replay.py", *words]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-m", "benchmarks.replay", *words]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
 @pytest.mark.slow
-def test_whole_benchmark_on_the_cpu(tmp_path: Path, cases: ModuleType) -> None:
+def test_whole_benchmark_on_the_cpu(tmp_path: Path) -> None:
     """Prepare, measure in two goes, report: every case has its rows."""
     folder = tmp_path / "profiles"
     folder.mkdir()

@@ -1,7 +1,7 @@
 """Trials around bound C that did not pay: branching on pairs, cuts of single rows.
 
-    python benchmarks/bounds_trials.py branching
-    python benchmarks/bounds_trials.py cuts
+    python -m benchmarks.trials.pairs_and_cuts branching
+    python -m benchmarks.trials.pairs_and_cuts cuts
 
 Both on gpt-oss-20b decoding, equal GPUs, layer 6: traffic that no table reports.
 ``branching`` fixes that two of the hottest experts are apart or together and prints
@@ -16,10 +16,10 @@ from itertools import combinations
 from unittest.mock import patch
 
 import numpy as np
-from layers import decoding, shaped
 from scipy.optimize import linprog
 
 import gemopt
+from benchmarks.layers import decoding, shaped
 from gemopt import Instance
 from gemopt.bounds.colocation import certificate, first_order
 from gemopt.bounds.colocation.program import Program

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from batched import EXPERTS, GPUS, HELD, SLOTS, Batch
 
+from benchmarks.trials.batched import EXPERTS, GPUS, HELD, SLOTS, Batch
 from gemopt.traffic.generate import generate
 from gemopt.traffic.synthetic import (
     BASE_US,

@@ -1,7 +1,5 @@
 """A solver that counts every placement: proof for small instances."""
 
-import sys
-from pathlib import Path
 from typing import ClassVar
 
 from gemopt.cost.evaluate import evaluate
@@ -10,8 +8,6 @@ from gemopt.model.placement import Placement
 from gemopt.run.progress import Monitor
 from gemopt.run.solver import NoParams, Outcome
 from gemopt.run.stop import StopReason
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.brute_force import best_placement
 
 

@@ -1,7 +1,7 @@
 """Trials of bound C inside exact models and between exact bundles of steps.
 
-    python benchmarks/bounds_trials_exact.py mip --seconds 20
-    python benchmarks/bounds_trials_exact.py bundles
+    python -m benchmarks.trials.exact_models mip --seconds 20
+    python -m benchmarks.trials.exact_models bundles
 
 ``mip`` adds what C proves to the model that `milp` hands to HiGHS, equal GPUs, and
 prints the bound after some seconds: "sum" bounds the sum of all steps, "parts" also
@@ -19,11 +19,11 @@ from itertools import combinations
 from unittest.mock import patch
 
 import numpy as np
-from layers import bursts, shaped
 from scipy.optimize import linprog
 from scipy.sparse import coo_matrix, csr_array
 
 import gemopt
+from benchmarks.layers import bursts, shaped
 from gemopt import Instance
 from gemopt.bounds.colocation.certificate import Certificate, residual
 from gemopt.bounds.colocation.first_order import solve

@@ -1,0 +1,1 @@
+"""The scripts behind every figure of the documentation: `python -m benchmarks.NAME`."""

@@ -1,0 +1,1 @@
+"""Saved instances, and the scripts that make and improve them."""
