@@ -169,7 +169,7 @@ def test_four_processes_on_two_hosts_measure_both_links(tmp_path: Path) -> None:
     script = tmp_path / "two_hosts.py"
     script.write_text(
         "import os, sys\n"
-        "from gpu_bench import all_to_all\n"
+        "from gemopt_gpu_bench.links import all_to_all\n"
         "all_to_all.host_name = lambda: f\"host{int(os.environ['RANK']) // 2}\"\n"
         "sys.exit(all_to_all.main())\n"
     )

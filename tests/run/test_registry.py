@@ -40,7 +40,7 @@ def test_missing_package():
 def test_listing_imports_nothing_heavy():
     """Listing solvers and whether they are installed imports none of them."""
     code = (
-        "import sys, gemopt\nfrom gemopt import registry\n"
+        "import sys, gemopt\nfrom gemopt.run import registry\n"
         "[registry.entry(n).installed for n in gemopt.solvers()]\n"
         "heavy = {'ortools', 'sklearn', 'networkx', 'numba', 'solvers', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
