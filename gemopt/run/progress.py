@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gemopt.run.stop import Progress, StopCriterion, StopReason
 
@@ -98,16 +98,42 @@ def _point(row: dict[str, str | float | None]) -> TracePoint:
     )
 
 
+class Heuristic(Protocol):
+    """Finds a good placement quickly, on the steps as they are; None without one."""
+
+    def __call__(
+        self,
+        instance: Instance,
+        *,
+        seed: int,
+        stop: StopCriterion | None = None,
+        thorough: bool = False,
+    ) -> Placement | None: ...
+
+
+def no_heuristic(
+    instance: Instance,
+    *,
+    seed: int,
+    stop: StopCriterion | None = None,
+    thorough: bool = False,
+) -> Placement | None:
+    """Find nothing: a `Heuristic` for runs outside `gemopt.solve`."""
+    return None
+
+
 @dataclass
 class Monitor:
     """What a solver talks to while it runs: reports go in, the stop order comes out.
 
-    Only the thread that runs `Solver.solve` may call it.
+    `heuristic` finds placements for solvers that need one to start from. Only the
+    thread that runs `Solver.solve` may report, or ask whether to stop.
     """
 
     stop: StopCriterion
     observer: Observer = field(default_factory=Observer)
     keep_trace: bool = True
+    heuristic: Heuristic = no_heuristic
     iteration: int = 0
     best: float = math.inf
     bound: float = -math.inf

@@ -21,6 +21,7 @@ class Entry:
     target: str  #: "module:attribute"
     requires: tuple[str, ...] = ()
     origin: str = "gemopt"  #: distribution that brings it
+    extra: str = ""  #: of our distribution, installs what it needs
 
     @property
     def installed(self) -> bool:
@@ -37,8 +38,10 @@ class Entry:
         """
         missing = [name for name in self.requires if find_spec(name) is None]
         if missing:
+            hint = f"; pip install 'gemopt[{self.extra}]'" if self.extra else ""
             raise ValueError(
-                f"solver {self.name} needs {', '.join(missing)}, which is not installed"
+                f"solver {self.name} needs {', '.join(missing)}, which is not "
+                f"installed{hint}"
             )
         module, _, attribute = self.target.partition(":")
         return cast("type[Solver]", getattr(import_module(module), attribute))
@@ -55,11 +58,11 @@ _BUILT_IN = (
     Entry("cluster", "gemopt_solvers.cluster:Cluster", ("sklearn", "networkx")),
     Entry("grace", "gemopt_solvers.grace:Grace", ("sklearn", "networkx")),
     Entry("moetuner", "gemopt_solvers.moetuner:Moetuner", ("ortools",)),
-    Entry("exact", "gemopt_solvers.exact.solver:Exact", ("ortools", "highspy")),
+    Entry("exact", "gemopt_solvers.exact.solver:Exact", ("ortools",)),
     Entry("bnb", "gemopt_solvers.exact.sets.solver:Bnb"),
     Entry("lpbb", "gemopt_solvers.exact.lp.solver:Lpbb"),
     Entry("cpsat", "gemopt_solvers.exact.rows.cpsat:Cpsat", ("ortools",)),
-    Entry("milp", "gemopt_solvers.exact.rows.milp:Milp", ("highspy",)),
+    Entry("milp", "gemopt_solvers.exact.rows.milp:Milp", ("highspy",), extra="milp"),
 )
 
 

@@ -96,7 +96,7 @@ def solve(
     if reason is not None:
         raise ValueError(f"solver {name} cannot take this instance: {reason}")
     criterion = joined(stop, time_limit, iterations)
-    monitor = Monitor(criterion, observer or Observer(), trace)
+    monitor = Monitor(criterion, observer or Observer(), trace, heuristic)
     monitor.observer.on_start(instance, name)
     try:
         outcome = chosen.solve(
@@ -112,6 +112,27 @@ def solve(
     result = _result(instance, name, seed, start, monitor, outcome, bound_effort)
     monitor.observer.on_end(result)
     return result
+
+
+def heuristic(
+    instance: Instance,
+    *,
+    seed: int,
+    stop: StopCriterion | None = None,
+    thorough: bool = False,
+) -> Placement | None:
+    """Find a good placement for the steps given, not for those to come."""
+    params: dict[str, Any] = {"resample": False}
+    if thorough:
+        params["preset"] = "best"
+    for name, options in ((SEARCH, params), ("lpt", {}), ("linear", {})):
+        if name in registry.entries():
+            run = solve(
+                instance, name, seed=seed, stop=stop, trace=False, params=options
+            )
+            if run.placement is not None:
+                return run.placement
+    return None
 
 
 def _result(

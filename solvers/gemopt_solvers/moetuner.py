@@ -17,7 +17,7 @@ from gemopt.model.placement import Placement
 from gemopt.run.layers import BestRows, run_rounds
 from gemopt.run.progress import Monitor
 from gemopt.run.solver import Outcome
-from gemopt_solvers.interruptible import solving
+from gemopt_solvers.watch import polled
 
 MAX_PRODUCTS = 200_000  #: pairs of experts times clusters that stage 1 may have
 _WHOLE = 1e6  #: whole units of an objective, about
@@ -206,7 +206,7 @@ class Moetuner:
         solver.parameters.catch_sigint_signal = False  # Ctrl-C is ours
         solver.parameters.random_seed = seed % 2**31
         solver.parameters.max_deterministic_time = self.params.work
-        status = yield from solving(solver, cp)
+        status = yield from polled(lambda: solver.solve(cp), solver.stop_search)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return hint
         chosen = [[solver.value(v) for v in row] for row in there]

@@ -12,17 +12,9 @@ from gemopt import Instance, Status, StopReason
 from gemopt.latency import TokenCurve, affine
 from gemopt_solvers.exact.sets.branching import Branching
 from tests.brute_force import best_placement
-from tests.solvers import exact_cases as cases
-from tests.strategies import FAMILIES, instances, random_placement
+from tests.strategies import instances, random_placement
 
 NAME = "bnb"
-
-
-@pytest.mark.parametrize("equal", [False, True])
-@pytest.mark.parametrize("family", [*FAMILIES, "mixed"])
-def test_equals_brute_force(family: str, equal: bool) -> None:
-    """Every family, with and without replicas, equal and unequal GPUs and slots."""
-    cases.equals_brute_force(NAME, family, equal)
 
 
 def stairs(experts: int, gpus: int, spare: int, seed: int = 0) -> Instance:

@@ -13,6 +13,7 @@ from gemopt import Instance, Status
 from gemopt.bounds.steps.one_step import raised_steps
 from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.latency import LatencyModel, Line, Roofline, TileActive, TokenCurve, affine
+from gemopt_solvers.exact.backend import Problem
 from gemopt_solvers.exact.lp.relaxation import (
     Nodes,
     enter,
@@ -23,9 +24,7 @@ from gemopt_solvers.exact.lp.relaxation import (
 )
 from gemopt_solvers.exact.lp.relaxed import Relaxed, lines_of
 from gemopt_solvers.exact.lp.simplex import OPTIMAL, reoptimise
-from gemopt_solvers.exact.rounds import Problem
 from tests.brute_force import best_placement
-from tests.solvers import exact_cases as cases
 from tests.strategies import random_placement
 
 NAME = "lpbb"
@@ -134,11 +133,6 @@ def test_one_thread_repeats() -> None:
     first, second = (gemopt.solve(instance, NAME, seed=1, jobs=1) for _ in range(2))
     assert first.placement is not None and second.placement is not None
     assert (first.placement.phy2log == second.placement.phy2log).all()
-
-
-def test_survives_a_limit() -> None:
-    """Incumbent, bound and reason are kept when time runs out."""
-    cases.survives_a_limit(NAME)
 
 
 @pytest.mark.parametrize(

@@ -1,51 +1,100 @@
-"""What the exact solvers have in common: a back end that proves one layer."""
+"""What the methods of exact solving agree on: a problem, an answer, who answers."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
+from gemopt.arrays import Floats, Ints
+from gemopt.cost.evaluate import evaluate
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
-from gemopt.run.progress import Monitor
-from gemopt.run.solver import NoParams, Outcome
-from gemopt_solvers.exact.rounds import BackEnd, solve_layers
+from gemopt.run.progress import Heuristic, no_heuristic
+from gemopt_solvers.exact.rows.model import Model
+
+#: Units of a model are chosen for a known cost; below this part of it they are coarse.
+COARSE = 0.5
 
 
-class ExactSolver(ABC):
-    """Prove layer after layer with one back end; subclasses name it.
+@dataclass(frozen=True)
+class ExactParams:
+    """Options of the exact solvers that can limit moves.
 
-    Optima are proven whatever `jobs`; of several equally good placements, threads may
-    find another one first. Runs with a time limit are not repeatable to the byte:
-    adapters of engines never use these solvers.
+    Parameters
+    ----------
+    max_moves
+        With a start: most slots of a layer that may change; None for no limit.
     """
 
-    exact: ClassVar[bool] = True
-    Params: ClassVar[type[Any]] = NoParams
+    max_moves: int | None = None
 
-    def __init__(self, params: Any) -> None:
-        self.params = params
+    def __post_init__(self) -> None:
+        if self.max_moves is not None and self.max_moves < 0:
+            raise ValueError(f"max_moves = {self.max_moves} must be >= 0")
 
-    @abstractmethod
-    def back_end(self, instance: Instance) -> BackEnd:
-        """What proves a layer of the instance."""
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Prove layer after layer until the monitor says stop."""
-        return solve_layers(
-            instance,
-            self.back_end(instance),
-            monitor=monitor,
-            seed=seed,
-            start=start,
-            jobs=jobs,
-            max_moves=getattr(self.params, "max_moves", None),
+@dataclass
+class Answer:
+    """What a back end found for one layer; the bound is on the model, in us."""
+
+    bound: float
+    phy2log: Ints | None
+
+
+@dataclass
+class Problem:
+    """One layer to prove.
+
+    Attributes
+    ----------
+    bound
+        One-step lower bound, us ``[steps]``.
+    known
+        Objective of the best placement when the problem was posed, us.
+    start
+        Expert by slot from which `max_moves` counts.
+    heuristic
+        Finds good placements, for methods that a better one helps.
+    """
+
+    instance: Instance
+    layer: int
+    bound: Floats
+    known: float
+    max_moves: int | None = None
+    start: Ints | None = None
+    heuristic: Heuristic = no_heuristic
+
+    @cached_property
+    def model(self) -> Model:
+        """The layer as rows, built when first asked for."""
+        return Model(
+            self.instance,
+            self.layer,
+            self.bound,
+            self.known,
+            self.max_moves,
+            self.start,
         )
+
+    def cost(self, phy2log: Ints) -> float:
+        """True cost of a placement of the layer, expert by slot, us."""
+        one = Placement(phy2log[None], self.instance.slots)
+        return evaluate(self.instance.layer(self.layer), one).objective
+
+
+class BackEnd(Protocol):
+    """Solve a layer until it is proven, `seconds` are over or `stop` says so."""
+
+    def __call__(
+        self,
+        problem: Problem,
+        hint: Ints,
+        *,
+        seconds: float,
+        jobs: int,
+        seed: int,
+        stop: Callable[[], bool],
+    ) -> Answer: ...

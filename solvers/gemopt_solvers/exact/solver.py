@@ -13,14 +13,15 @@ from gemopt.arrays import Ints
 from gemopt.latency.base import CURVE, LINE
 from gemopt.model.instance import Instance
 from gemopt.run.result import PROOF_TOLERANCE
-from gemopt_solvers.exact.backend import ExactSolver
-from gemopt_solvers.exact.joint import prove_joint
+from gemopt_solvers.exact.backend import Answer, BackEnd, ExactParams, Problem
+from gemopt_solvers.exact.communication.solver import run_communication
 from gemopt_solvers.exact.lp.relaxed import too_large
 from gemopt_solvers.exact.lp.solver import run_lpbb
-from gemopt_solvers.exact.rounds import Answer, BackEnd, Problem, prove_model, refusal
-from gemopt_solvers.exact.rows.cpsat import ExactParams, run_cpsat
-from gemopt_solvers.exact.rows.milp import run_highs
+from gemopt_solvers.exact.rounds import ExactSolver
+from gemopt_solvers.exact.rows.cpsat import Cpsat, run_cpsat
+from gemopt_solvers.exact.rows.milp import has_highs, run_highs
 from gemopt_solvers.exact.rows.model import pieced
+from gemopt_solvers.exact.rows.prove import prove_model
 from gemopt_solvers.exact.sets.solver import run_bnb
 from gemopt_solvers.exact.sets.tables import table_size
 
@@ -51,7 +52,7 @@ class Exact(ExactSolver):
         """Refuse models that are too large, with an estimate of their size."""
         if _has_tables(instance, self.params.max_moves):
             return None
-        return refusal(instance, communication=True)
+        return Cpsat(self.params).supports(instance)
 
     @staticmethod
     def expects_proof(instance: Instance, seconds: float) -> bool:
@@ -67,7 +68,7 @@ class Exact(ExactSolver):
 
     def back_end(self, instance: Instance) -> BackEnd:
         """One back end after the other, as `plan` says."""
-        return run_portfolio
+        return run_planned
 
 
 def _has_tables(instance: Instance, max_moves: int | None) -> bool:
@@ -79,21 +80,28 @@ def _has_tables(instance: Instance, max_moves: int | None) -> bool:
 def plan(instance: Instance, max_moves: int | None) -> list[Part]:
     """Back ends in turn, each with its seconds; the last one has the rest."""
     if instance.comm is not None:
-        return [(prove_joint, np.inf)]
-    cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
+        return [(run_communication, np.inf)]
     if _has_tables(instance, max_moves):
         return [(run_bnb, np.inf)]
-    if max_moves is None:
-        lines = np.isin(instance.tables.kind, (LINE, CURVE)) & ~pieced(instance)
-        if lines.all() and instance.num_slots == instance.num_experts:
-            size = instance.num_experts * instance.num_gpus * instance.num_steps
-            if size <= _LPBB_SIZE and too_large(instance) is None:
-                return [(cpsat, _GLANCE), (milp, _GLANCE), (run_lpbb, np.inf)]
-            return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
+    cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
+    if max_moves is not None or not _plain_lines(instance):
+        return [(cpsat, np.inf)]
+    size = instance.num_experts * instance.num_gpus * instance.num_steps
+    if size <= _LPBB_SIZE and too_large(instance) is None:
+        glances = [(cpsat, _GLANCE), (milp, _GLANCE)]
+        return [*glances[: 1 + has_highs()], (run_lpbb, np.inf)]
+    if has_highs():
+        return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
     return [(cpsat, np.inf)]
 
 
-def run_portfolio(
+def _plain_lines(instance: Instance) -> bool:
+    """Tell whether all latencies are lines and no expert has copies."""
+    lines = np.isin(instance.tables.kind, (LINE, CURVE)) & ~pieced(instance)
+    return bool(lines.all()) and instance.num_slots == instance.num_experts
+
+
+def run_planned(
     problem: Problem,
     hint: Ints,
     *,

@@ -9,10 +9,10 @@ import numpy as np
 
 from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
+from gemopt_solvers.exact.backend import Problem
 from gemopt_solvers.exact.lp.relaxation import Lines, Nodes, root_tableau
 from gemopt_solvers.exact.lp.simplex import GONE, reoptimise
 from gemopt_solvers.exact.lp.strong_branching import Found, Search, descend
-from gemopt_solvers.exact.rounds import Problem
 from gemopt_solvers.exact.rows.model import heavy_order, pieced
 from gemopt_solvers.exact.rows.scaling import scaling_of
 

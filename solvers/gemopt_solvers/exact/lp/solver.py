@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
-from gemopt_solvers.exact.backend import ExactSolver
+from gemopt_solvers.exact.backend import Answer, BackEnd, Problem
 from gemopt_solvers.exact.lp.relaxed import Relaxed, too_large
-from gemopt_solvers.exact.rounds import Answer, BackEnd, Problem
-from gemopt_solvers.exact.watch import Deadline, watched
+from gemopt_solvers.exact.rounds import ExactSolver
+from gemopt_solvers.watch import Deadline, watched
 
-_SEARCHES = 4  #: seeds of `search` that look for a better hint before the proof
+_SEARCHES = 4  #: seeds of a heuristic that looks for a better hint before the proof
 _INSTANT = 16  #: experts up to which a proof takes less time than these searches
 
 
@@ -63,18 +63,14 @@ def run_lpbb(
 def _polished(
     problem: Problem, hint: Ints, stop: Deadline, jobs: int, seed: int
 ) -> Ints:
-    """The best of the hint and of what `search` finds, expert by slot."""
-    from gemopt.run.solve import solve
-
+    """The best of the hint and of what a heuristic finds, expert by slot."""
     one = problem.instance.layer(problem.layer)
 
     def found(number: int) -> Ints:
         if number == 0 or stop():
             return hint
-        params = {"preset": "best", "resample": False}
-        own = seed + number
-        run = solve(one, "search", params=params, seed=own, bound_effort="none")
-        return hint if run.placement is None else run.placement.phy2log[0]
+        better = problem.heuristic(one, seed=seed + number, thorough=True)
+        return hint if better is None else better.phy2log[0]
 
     with ThreadPoolExecutor(jobs) as pool:
         rows = list(pool.map(found, range(_SEARCHES + 1)))

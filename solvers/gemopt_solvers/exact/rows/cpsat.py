@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import ceil, floor
 from typing import Any, ClassVar
@@ -12,29 +11,13 @@ import numpy as np
 
 from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
-from gemopt_solvers.exact.backend import ExactSolver
-from gemopt_solvers.exact.joint import prove_joint
-from gemopt_solvers.exact.rounds import Answer, BackEnd, prove_model, refusal
+from gemopt_solvers.exact.backend import Answer, BackEnd, ExactParams
+from gemopt_solvers.exact.communication import solver as communication
+from gemopt_solvers.exact.rounds import ExactSolver
 from gemopt_solvers.exact.rows.model import Model, renamed
+from gemopt_solvers.exact.rows.prove import prove_model, refusal
 from gemopt_solvers.exact.rows.scaling import Scaling, scaling_of
-from gemopt_solvers.exact.watch import watched
-
-
-@dataclass(frozen=True)
-class ExactParams:
-    """Options of the exact solvers.
-
-    Parameters
-    ----------
-    max_moves
-        With a start: most slots of a layer that may change; None for no limit.
-    """
-
-    max_moves: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_moves is not None and self.max_moves < 0:
-            raise ValueError(f"max_moves = {self.max_moves} must be >= 0")
+from gemopt_solvers.watch import watched
 
 
 class Cpsat(ExactSolver):
@@ -51,11 +34,15 @@ class Cpsat(ExactSolver):
 
     def supports(self, instance: Instance) -> str | None:
         """Refuse models that are too large, with an estimate of their size."""
-        return refusal(instance, communication=True)
+        if instance.comm is not None:
+            return communication.refusal(instance, instance.comm)
+        return refusal(instance)
 
     def back_end(self, instance: Instance) -> BackEnd:
         """The rows of one layer, or of compute and communication."""
-        return prove_joint if instance.comm else partial(prove_model, run_cpsat)
+        if instance.comm is not None:
+            return communication.run_communication
+        return partial(prove_model, run_cpsat)
 
 
 def run_cpsat(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,12 +14,13 @@ from scipy.sparse import csr_array
 
 from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
-from gemopt_solvers.exact.backend import ExactSolver
-from gemopt_solvers.exact.rounds import Answer, BackEnd, prove_model, refusal
-from gemopt_solvers.exact.rows.cpsat import ExactParams, row_of
+from gemopt_solvers.exact.backend import Answer, BackEnd, ExactParams
+from gemopt_solvers.exact.rounds import ExactSolver
+from gemopt_solvers.exact.rows.cpsat import row_of
 from gemopt_solvers.exact.rows.model import Model, Terms, TimeRow, pieced, renamed
+from gemopt_solvers.exact.rows.prove import prove_model, refusal
 from gemopt_solvers.exact.rows.scaling import TOTAL, Scaling, scaling_of
-from gemopt_solvers.exact.watch import watched
+from gemopt_solvers.watch import watched
 
 Flat = tuple[Terms, float, float]  #: terms, low, high
 _SAFETY = 1e-7  #: taken off the bound, relative, for the solver's tolerances
@@ -51,6 +53,11 @@ class Milp(ExactSolver):
     def back_end(self, instance: Instance) -> BackEnd:
         """The rows of one layer."""
         return partial(prove_model, run_highs)
+
+
+def has_highs() -> bool:
+    """Tell whether HiGHS is installed: it is an extra."""
+    return find_spec("highspy") is not None
 
 
 def run_highs(

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
-from gemopt_solvers.exact.backend import ExactSolver
-from gemopt_solvers.exact.rounds import Answer, BackEnd, Problem
+from gemopt_solvers.exact.backend import Answer, BackEnd, Problem
+from gemopt_solvers.exact.rounds import ExactSolver
 from gemopt_solvers.exact.sets.branching import Branching
 from gemopt_solvers.exact.sets.tables import too_large
-from gemopt_solvers.exact.watch import Deadline, watched
+from gemopt_solvers.watch import Deadline, watched
 
 TINY = 12  #: experts up to which one thread proves a layer at once
 

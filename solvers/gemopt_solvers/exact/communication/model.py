@@ -12,110 +12,45 @@ the objective.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
-from math import ceil, comb, floor
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from math import floor
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from gemopt.arrays import Ints
+from gemopt.arrays import Floats, Ints
 from gemopt.cost.traffic import Links, links
-from gemopt.model.communication import Communication
-from gemopt.model.instance import Instance
-from gemopt.model.tokens import TokenRouting
+from gemopt_solvers.exact.backend import Problem
+from gemopt_solvers.exact.communication.sets import Sets, all_sets
 from gemopt_solvers.exact.rows.scaling import TOTAL
-from gemopt_solvers.exact.watch import watched
 
-MAX_SETS_TERMS = 3_000_000  #: about 1 GB in CP-SAT
+if TYPE_CHECKING:
+    from ortools.sat.python.cp_model import IntVar, LinearExprT
+
 _FINE = 2**30  #: coefficients stay below 31 bits, see `rows.scaling`
 _OVERLAP_UNITS = 10**8
-Floats = NDArray[np.float64]
 
 
-class Sets(NamedTuple):
-    """Sets of experts of one size, and what they draw to whoever holds them."""
+class Volume(NamedTuple):
+    """Tokens that one of several variables brings: ``tokens[i, t]`` if i is taken."""
 
-    member: Ints  # [sets, size]
-    tokens: Ints  # [sets, steps, gpus] tokens of each start with an expert in the set
-
-
-def refusal(instance: Instance, comm: Communication) -> str | None:
-    """Why communication cannot be modelled exactly, or None if it can."""
-    if comm.routing is None:
-        return "it has communication without per-token ids, which only estimates"
-    if instance.num_slots > instance.num_experts:
-        return (
-            f"{instance.num_slots} slots for {instance.num_experts} experts: exact "
-            "communication takes no replicas"
-        )
-    terms = _terms(instance, comm)
-    if terms > MAX_SETS_TERMS:
-        return (
-            f"a layer with communication needs about {terms:.1e} coefficients, more "
-            f"than {MAX_SETS_TERMS:.0e}; use the solver search"
-        )
-    return None
+    variables: list[IntVar]
+    tokens: Ints  # [variables, steps]
 
 
-def _terms(instance: Instance, comm: Communication) -> float:
-    """About how many coefficients a layer has."""
-    gpus, experts = instance.num_gpus, instance.num_experts
-    sets = sum(comb(experts, int(k)) for k in instance.slots)
-    link = links(instance.node, comm)
-    if link.hierarchical:
-        room = np.bincount(link.node, weights=instance.slots).astype(int)
-        sets += sum(comb(experts, int(k)) for k in room)
-    return float(sets) * instance.num_steps * (gpus + 2)
+Cell = list[Volume]  #: what adds up in one direction of one GPU's link
 
 
-def prove_joint(
-    problem: Any,
-    hint: Ints,
-    *,
-    seconds: float,
-    jobs: int,
-    seed: int,
-    stop: Callable[[], bool],
-) -> Any:
-    """Solve one layer with CP-SAT; a `BackEnd` of `gemopt_solvers.exact.rounds`."""
-    from ortools.sat.python import cp_model
-
-    from gemopt_solvers.exact.rounds import Answer
-
-    built = _Joint(problem, hint)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = jobs
-    solver.parameters.random_seed = seed % 2**31
-    solver.parameters.symmetry_level = 0
-    solver.parameters.relative_gap_limit = 0.0
-    solver.parameters.catch_sigint_signal = False
-    if np.isfinite(seconds):
-        solver.parameters.max_time_in_seconds = seconds
-    status = watched(lambda: solver.solve(built.cp), stop, solver.stop_search)
-    if status == cp_model.MODEL_INVALID:
-        raise RuntimeError(f"CP-SAT refused the model: {built.cp.validate()}")
-    bound = ceil(solver.best_objective_bound - 1e-6) / built.scale
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return Answer(bound, None)
-    rows = []
-    for g, variables in enumerate(built.chosen):
-        which = [solver.value(v) for v in variables].index(1)
-        rows.append(built.sets[int(built.instance.slots[g])].member[which])
-    return Answer(bound, np.concatenate(rows))
-
-
-class _Joint:
+class JointModel:
     """The CP-SAT model of one layer in the making."""
 
-    def __init__(self, problem: Any, hint: Ints) -> None:
+    def __init__(self, problem: Problem, hint: Ints) -> None:
         from ortools.sat.python import cp_model
 
         self.cp = cp_model.CpModel()
-        self.expr: Any = cp_model.LinearExpr
-        self.instance: Instance = problem.instance
-        self.layer: int = problem.layer
+        self.expr = cp_model.LinearExpr
+        self.instance, self.layer = problem.instance, problem.layer
         comm = self.instance.comm
         if comm is None or comm.routing is None:
             raise ValueError("exact communication needs per-token ids (comm.routing)")
@@ -132,8 +67,8 @@ class _Joint:
             self._choice(int(size), hint[self.instance.slot2gpu == g])
             for g, size in enumerate(self.instance.slots)
         ]
-        self._every_expert_once(self.chosen, range(self.instance.num_gpus))
-        self.hosted: list[list[Any]] = []
+        self._every_expert_once()
+        self.hosted: list[list[IntVar]] = []
         if self.link.hierarchical:
             self._hosts(hint)
         self._limit_moves(problem.max_moves, problem.start)
@@ -145,10 +80,10 @@ class _Joint:
             )
         )
 
-    def _choice(self, size: int, hint: Ints) -> list[Any]:
+    def _choice(self, size: int, hint: Ints) -> list[IntVar]:
         """One variable for each set of a size, of which one is taken."""
         if size not in self.sets:
-            self.sets[size] = _sets(self.routing, self.instance, self.layer, size)
+            self.sets[size] = all_sets(self.routing, self.instance, self.layer, size)
         member = self.sets[size].member
         variables = [self.cp.new_bool_var("") for _ in member]
         self.cp.add_exactly_one(variables)
@@ -157,21 +92,22 @@ class _Joint:
             self.cp.add_hint(variable, there)
         return variables
 
-    def _has(self, variables: list[Any], size: int, expert: int) -> list[Any]:
+    def _has(self, variables: list[IntVar], size: int, expert: int) -> list[IntVar]:
         """Variables of the sets that hold an expert."""
         inside = (self.sets[size].member == expert).any(axis=1)
         return [variables[i] for i in np.flatnonzero(inside)]
 
-    def _holding(self, gpus: Any, expert: int) -> list[Any]:
+    def _holding(self, gpus: Iterable[int], expert: int) -> list[IntVar]:
         """Variables by which one of `gpus` holds an expert."""
         slots = self.instance.slots
         return [
             v for g in gpus for v in self._has(self.chosen[g], int(slots[g]), expert)
         ]
 
-    def _every_expert_once(self, chosen: list[list[Any]], gpus: Any) -> None:
+    def _every_expert_once(self) -> None:
+        every = range(self.instance.num_gpus)
         for expert in range(self.instance.num_experts):
-            self.cp.add_exactly_one(self._holding(gpus, expert))
+            self.cp.add_exactly_one(self._holding(every, expert))
 
     def _hosts(self, hint: Ints) -> None:
         """A host holds what its GPUs hold."""
@@ -179,7 +115,7 @@ class _Joint:
         for h, size in enumerate(self.room.tolist()):
             variables = self._choice(size, hint[owner == h])
             self.hosted.append(variables)
-            inside = np.flatnonzero(self.link.node == h)
+            inside = np.flatnonzero(self.link.node == h).tolist()
             for e in range(self.instance.num_experts):
                 there = sum(self._has(variables, size, e))
                 self.cp.add(there == sum(self._holding(inside, e)))
@@ -187,14 +123,14 @@ class _Joint:
     def _limit_moves(self, most: int | None, start: Ints | None) -> None:
         if most is None or start is None:
             return
-        kept: list[Any] = []
+        kept: list[LinearExprT] = []
         owner = self.instance.slot2gpu
         for g, size in enumerate(self.instance.slots.tolist()):
             same = np.isin(self.sets[size].member, start[owner == g]).sum(axis=1)
             kept.append(self._sum(self.chosen[g], same))
         self.cp.add(sum(kept) >= self.instance.num_slots - most)
 
-    def _sum(self, variables: list[Any], weights: Any) -> Any:
+    def _sum(self, variables: list[IntVar], weights: ArrayLike) -> LinearExprT:
         """Weighted sum of 0-1 variables; weights are rounded down."""
         whole = np.floor(np.asarray(weights) + 1e-9).astype(np.int64)
         some = np.flatnonzero(whole)
@@ -202,7 +138,7 @@ class _Joint:
             [variables[i] for i in some], whole[some].tolist()
         )
 
-    def _compute(self, bound: Floats) -> list[Any]:
+    def _compute(self, bound: Floats) -> list[IntVar]:
         """Time of the slowest GPU at each used step, whole units."""
         loads = self.instance.loads[self.layer]
         tokens = self.instance.step_tokens[self.layer]
@@ -217,9 +153,9 @@ class _Joint:
                 self.cp.add(time >= self._sum(self.chosen[g], us[:, t] * self.unit[t]))
         return latest
 
-    def _communication(self) -> list[Any]:
+    def _communication(self) -> list[LinearExprT]:
         """Time of the all-to-all at each used step, whole units."""
-        paid = []
+        paid: list[LinearExprT] = []
         near, far = self._near_far()
         for t in self.used:
             unit = float(self.unit[t])
@@ -238,18 +174,18 @@ class _Joint:
             paid.append(both + floor(self.link.start_us * unit))
         return paid
 
-    def _near_far(self) -> tuple[list[Any], list[Any]]:
-        """Volumes of both links: lists of (variables, tokens ``[sets, steps]``)."""
+    def _near_far(self) -> tuple[list[Cell], list[Cell]]:
+        """Volumes of both links: cells in both directions."""
         node, gpus = self.link.node, range(self.instance.num_gpus)
         senders = _senders(self.link)
-        near_in: list[Any] = [[] for _ in gpus]
-        near_out: list[Any] = [[] for _ in gpus]
-        far_in: list[Any] = [[] for _ in gpus]
-        far_out: list[Any] = [[] for _ in gpus]
+        near_in: list[Cell] = [[] for _ in gpus]
+        near_out: list[Cell] = [[] for _ in gpus]
+        far_in: list[Cell] = [[] for _ in gpus]
+        far_out: list[Cell] = [[] for _ in gpus]
         for g in gpus:
             tokens = self.sets[int(self.instance.slots[g])].tokens
             for origin in gpus:
-                term = (self.chosen[g], tokens[:, :, origin])
+                term = Volume(self.chosen[g], tokens[:, :, origin])
                 if node[origin] != node[g] and not self.link.hierarchical:
                     far_out[origin].append(term)
                     far_in[g].append(term)
@@ -262,16 +198,16 @@ class _Joint:
             tokens = self.sets[int(self.room[h])].tokens
             for origin in gpus:
                 if node[origin] != h:
-                    term = (variables, tokens[:, :, origin])
+                    term = Volume(variables, tokens[:, :, origin])
                     far_out[origin].append(term)
                     far_in[senders[h, origin]].append(term)
         return near_in + near_out, far_in + far_out
 
-    def _cell(self, cell: list[Any], t: int) -> Any:
+    def _cell(self, cell: Cell, t: int) -> LinearExprT:
         """Tokens of one direction of one GPU's link at step t."""
         return sum(self._sum(variables, tokens[:, t]) for variables, tokens in cell)
 
-    def _time(self, cells: list[Any], unit: float) -> Any:
+    def _time(self, cells: list[LinearExprT], unit: float) -> IntVar:
         """Whole time of the largest volume at `unit` a token, rounded down."""
         most = len(self.routing.expert_ids) * self.instance.num_gpus
         tokens = self.cp.new_int_var(0, most, "")
@@ -282,7 +218,9 @@ class _Joint:
         self.cp.add(fine * time >= floor(unit * fine) * tokens - (fine - 1))
         return time
 
-    def _joined(self, compute: Any, communication: Any, overlap: float) -> Any:
+    def _joined(
+        self, compute: LinearExprT, communication: LinearExprT, overlap: float
+    ) -> LinearExprT:
         """Joint time of both, rounded down."""
         if overlap == 0.0:
             return compute + communication
@@ -300,20 +238,3 @@ def _senders(link: Links) -> Ints:
     gpus = np.arange(len(link.node))
     senders[link.node, gpus] = gpus
     return senders
-
-
-def _sets(routing: TokenRouting, instance: Instance, layer: int, size: int) -> Sets:
-    """All sets of a size, and the tokens that need each of them."""
-    gpus, experts = instance.num_gpus, instance.num_experts
-    member = np.array(list(combinations(range(experts), size)), dtype=np.int64)
-    member = member.reshape(comb(experts, size), size)
-    step = np.repeat(np.arange(routing.num_steps), np.diff(routing.step_offsets))
-    place = step * gpus + routing.starts(gpus)
-    chosen = np.zeros((experts, len(place)), dtype=bool)
-    ids = routing.expert_ids[:, layer].astype(np.int64)
-    chosen[ids, np.arange(len(place))[:, None]] = True
-    tokens = np.empty((len(member), routing.num_steps * gpus), dtype=np.int64)
-    for i, held in enumerate(member):
-        needed = chosen[held].any(axis=0)
-        tokens[i] = np.bincount(place[needed], minlength=tokens.shape[1])
-    return Sets(member, tokens.reshape(len(member), routing.num_steps, gpus))

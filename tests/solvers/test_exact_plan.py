@@ -1,15 +1,19 @@
 """The solver exact: which back end it takes, and that it proves."""
 
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 
 import gemopt
 from gemopt import Instance, Status
 from gemopt.latency import LatencyModel, TileActive, TokenCurve, affine
+from gemopt.run import registry
+from gemopt_solvers.exact.rows import milp
 from gemopt_solvers.exact.sets.solver import run_bnb
 from gemopt_solvers.exact.solver import plan
 from tests.brute_force import best_placement
-from tests.solvers import exact_cases as cases
 
 NAME = "exact"
 LINES: list[LatencyModel] = [affine(9, 1), affine(9, 1.1)]
@@ -62,16 +66,20 @@ def test_proves_several_layers() -> None:
     assert result.objective == pytest.approx(optimum, rel=1e-9)
 
 
-def test_survives_a_time_limit() -> None:
-    """Status, bound and placement are kept, whichever part is at work."""
-    cases.survives_a_limit(NAME)
-
-
-def test_obeys_a_move_limit() -> None:
-    """Only as many slots change as allowed."""
-    cases.obeys_moves(NAME)
-
-
-def test_refuses_what_does_not_fit() -> None:
-    """A model too large is refused with its size."""
-    cases.refuses_giants(NAME)
+def test_needs_no_highs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra exact proves all the same; milp says what to install."""
+    monkeypatch.setitem(sys.modules, "highspy", None)
+    found = importlib.util.find_spec
+    for module in (registry, milp):
+        monkeypatch.setattr(
+            module, "find_spec", lambda n: None if n == "highspy" else found(n)
+        )
+    assert _names(_poisson(32, LINES)) == ["run_cpsat", "run_lpbb"]
+    assert _names(_poisson(256, LINES)) == ["run_cpsat"]
+    small = _poisson(8, LINES)
+    assert gemopt.solve(small, NAME).status == Status.OPTIMAL
+    counts = np.random.default_rng(1).poisson(9, (2, 1, 18))
+    lines = Instance.from_arrays(counts, LINES)
+    assert gemopt.solve(lines, NAME, time_limit=60).status == Status.OPTIMAL
+    with pytest.raises(ValueError, match=r"pip install 'gemopt\[milp\]'"):
+        gemopt.solve(small, "milp")

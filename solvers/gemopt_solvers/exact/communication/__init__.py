@@ -1,0 +1,1 @@
+"""Compute and communication together, by CP-SAT over whole sets of experts."""
