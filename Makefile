@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= real-b512-g4-s68-tiles
 
-.PHONY: demo test test-slow test-gpu lint format clean
+.PHONY: demo test test-slow test-gpu docs lint format clean
 
 demo: .venv/run
 	$(BIN)/gemopt compare $(DEMO) --solvers linear,eplb,lpt,gem,search --unseen 0.5
 
-test: lint
+test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: .venv/dev
@@ -16,6 +16,9 @@ test-slow: .venv/dev
 
 test-gpu: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m gpu tests/gpu_bench
+
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: .venv/dev
 	$(BIN)/ruff check .

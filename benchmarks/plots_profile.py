@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/profiling.md from profiles and dense curves.
+"""Draws the pictures of docs/results/profiling.md from profiles and dense curves.
 
 ``python -m benchmarks.plots_profile [FOLDER] [OUT]``: FOLDER holds what
 `benchmarks/profile.py` wrote (default instances/profiles), OUT takes the pictures

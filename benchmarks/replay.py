@@ -6,7 +6,7 @@
 3. ``python -m benchmarks.replay measure CASES RESULTS.jsonl`` on the card: numpy, torch
    and Triton suffice. Adds a line for each case and goes on where it was cut.
 4. ``python -m benchmarks.replay report RESULTS.jsonl...`` prints the tables of
-   docs/replay.md.
+   docs/results/replay.md.
 
 Prefill steps are 2560 tokens: 40 positions of 64 texts, summed. No position is in both
 a seen and an unseen step. ``prepare --tokens FILE``, with per-token expert ids of

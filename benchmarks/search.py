@@ -1,4 +1,4 @@
-"""Tables of docs/search.md: quality, ablation, horizon, time, optima, real traffic.
+"""Tables of docs/results/search.md: quality, ablation, time, optima, real traffic.
 
 Run ``python -m benchmarks.search TABLE [--seeds 100 101 ...] [--jsonl FILE]``. Every
 figure is on steps that the solver has not seen unless it says "seen". Differences are
