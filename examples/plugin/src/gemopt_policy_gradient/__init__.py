@@ -1,0 +1,1 @@
+"""A learned solver for gemopt: policy gradient over expert placements."""
