@@ -1,14 +1,63 @@
 """How every numba kernel of the project is compiled."""
 
 import hashlib
+import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., object])
+
+
+class _CompileClock(event.Listener):  # type: ignore[misc]  # numba has no types
+    """Adds up the wall time that this process spends compiling kernels.
+
+    numba reports nested starts, of a kernel and of those it calls; only the outermost
+    counts. Kernels that come from the cache on disk are not reported at all.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.kernels = 0
+        self._own = threading.local()
+        self._lock = threading.Lock()
+
+    def on_start(self, event: event.Event) -> None:
+        depth = getattr(self._own, "depth", 0)
+        if depth == 0:
+            self._own.start = time.perf_counter()
+        self._own.depth = depth + 1
+
+    def on_end(self, event: event.Event) -> None:
+        self._own.depth -= 1
+        with self._lock:
+            self.kernels += 1
+            if self._own.depth == 0:
+                self.seconds += time.perf_counter() - self._own.start
+
+
+_CLOCK = _CompileClock()
+event.register("numba:compile", _CLOCK)
+
+
+def compile_seconds() -> float:
+    """Return the seconds that this process has spent compiling kernels so far.
+
+    The difference of two calls is what compilation took between them; where several
+    threads compile, each counts its own time, waiting for the others included.
+    """
+    return _CLOCK.seconds
+
+
+def compiled_kernels() -> int:
+    """Return how many kernels this process has compiled; the cache's do not count."""
+    return _CLOCK.kernels
+
 
 _PACKAGE = Path(__file__).parent
 _SHARED_SOURCES = ("cost/*.py", "latency/*.py", "model/*.py", "parts/*.py")
