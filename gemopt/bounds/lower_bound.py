@@ -31,6 +31,9 @@ from gemopt.model.placement import Placement
 EFFORTS = {"none": 0.0, "quick": 0.0, "strong": 10.0}
 NAMES = {Certificate: "co-location", SetCertificate: "sets", type(None): "co-location"}
 _ENDLESS = 10**9
+_ABOVE = 1 + 1e-9  #: rounding may put a tight bound so far above a cost
+_LARGEST = 1e300  #: us; a bound above it comes from an overflow
+_Found = tuple[float, str, Certificate | SetCertificate | None]
 _BEFORE_SETS = 0.3  #: part of the time for co-location where sets follow
 
 
@@ -46,7 +49,7 @@ class Bound:
         Bound of each layer, us ``[layers]``.
     kind
         Which bound won in each layer: "water filling", "assignment", "counting",
-        "co-location" or "sets".
+        "co-location" or "sets"; "none" where floating point defeats all of them.
     certificates
         For the last two, the dual point that proves it; None otherwise.
     working
@@ -60,6 +63,7 @@ class Bound:
     working: Floats
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def lower_bound(
     instance: Instance,
     effort: str | float = "quick",
@@ -83,7 +87,8 @@ def lower_bound(
         bound, raised by sets of experts where these can be enumerated, 10 s a layer),
         or the seconds that these two may take in each layer.
     placement
-        A good placement: both start from it.
+        A good placement: both start from it. A bound above its cost, which only
+        rounding can bring about, is left out, as is one that is not finite.
     time_limit
         Seconds for all layers together, shared out evenly.
     iterations
@@ -101,38 +106,45 @@ def lower_bound(
     began = time.perf_counter()
     layers = instance.num_layers
     communication = communication_bound(instance)
+    most = _known(instance, placement)
     instance = replace(instance, comm=None)
     one_step = water_filling(instance)
     values, kinds, duals = [], [], []
     assign = effort != "quick" or layers * assignment_work(instance) <= MOST_ASSIGNED
     working = _working(instance, one_step, placement)
     for layer in range(layers):
-        bound = one_step[layer]
-        kind, dual = "water filling", None
+        bound, kind = one_step[layer], "water filling"
         if effort != "none":
             bound, kind = raised_steps(instance, layer, bound, assign=assign)
-        value = communication.with_steps(layer, bound)
+        found: list[_Found] = [
+            (communication.with_steps(layer, one_step[layer]), "water filling", None),
+            (communication.with_steps(layer, bound), kind, None),
+        ]
         share = seconds
         if time_limit is not None:
             left = time_limit - (time.perf_counter() - began)
             share = min(share, left / (layers - layer))
         if share > 0 and instance.num_gpus > 1 and not stop():
-            summed, certificate = _co_location(
-                instance,
-                layer,
-                bound,
-                working[layer],
-                placement,
-                share,
-                iterations,
-                stop,
-            )
+            try:
+                summed, certificate = _co_location(
+                    instance,
+                    layer,
+                    bound,
+                    working[layer],
+                    placement,
+                    share,
+                    iterations,
+                    stop,
+                )
+            except np.linalg.LinAlgError:  # numbers too far apart for eigenvalues
+                summed, certificate = 0.0, None
             joint = communication.with_sum(layer, summed)
-            if joint > value:
-                value, dual, kind = joint, certificate, NAMES[type(certificate)]
-        values.append(value)
-        kinds.append(kind)
-        duals.append(dual)
+            found.append((joint, NAMES[type(certificate)], certificate))
+        trusted = [each for each in found if each[0] <= most[layer] * _ABOVE]
+        best = max(trusted, key=lambda each: each[0], default=(0.0, "none", None))
+        values.append(best[0])
+        kinds.append(best[1])
+        duals.append(best[2])
     total = float(np.sum(values))
     return Bound(total, np.array(values), tuple(kinds), tuple(duals), working)
 
@@ -154,6 +166,15 @@ def layer_program(
 ) -> Program:
     """Build the co-location program of one layer."""
     return program(minorant(instance, layer), bound, working, instance.weights)
+
+
+def _known(instance: Instance, placement: Placement | None) -> Floats:
+    """Cost of a placement, which no bound can exceed, us ``[layers]``."""
+    if placement is None:
+        return np.full(instance.num_layers, _LARGEST)
+    from gemopt.cost.evaluate import evaluate
+
+    return np.minimum(evaluate(instance, placement).per_layer, _LARGEST)
 
 
 def _co_location(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SEARCH, EXACT = "search", "exact"
 EXACT_SECONDS = 10.0  #: limits from here on are long enough to wait for a proof
 INSTANT_SECONDS = 0.02  #: a proof this quick is awaited whatever the limit
-EXACT_EXPERTS = 24  #: beyond, no proof is expected in a time limit that people use
+EXACT_EXPERTS = 32  #: beyond, no proof is expected in a time limit that people use
 INSTANT_EXPERTS = 12  #: beyond, the answer may depend on the number of threads
 
 

@@ -1,6 +1,7 @@
 """The clustering-based placer."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,3 +111,17 @@ def test_unknown_options_are_named() -> None:
         gemopt.solve(instance, "cluster", params={"method": "magic"})
     with pytest.raises(ValueError, match="needs the instance's communication"):
         gemopt.solve(instance, "cluster", params={"mode": "together"})
+
+
+@pytest.mark.parametrize("node", [[0, 0, 0], [0, 1, 1]])
+@pytest.mark.parametrize("solver", ["cluster", "grace", "search"])
+def test_a_gpu_without_slots_stays_empty(solver: str, node: list[int]) -> None:
+    """Under communication too, with a host to itself or not."""
+    instance = replace(
+        routed(0, layers=1, gpus=3, experts=6, slots=6, steps=4),
+        slots=np.array([0, 3, 3]),
+        node=np.array(node),
+    )
+    placement = gemopt.solve(instance, solver, iterations=1).placement
+    assert placement is not None
+    assert len(placement.gpu2experts(0)[0]) == 0

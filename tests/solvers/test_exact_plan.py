@@ -10,6 +10,7 @@ import gemopt
 from gemopt import Instance, Status
 from gemopt.latency import LatencyModel, TileActive, TokenCurve, affine
 from gemopt.run import registry
+from gemopt.run.auto import choose
 from gemopt_solvers.exact.rows import milp
 from gemopt_solvers.exact.sets.solver import run_bnb
 from gemopt_solvers.exact.solver import plan
@@ -83,3 +84,20 @@ def test_needs_no_highs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gemopt.solve(lines, NAME, time_limit=60).status == Status.OPTIMAL
     with pytest.raises(ValueError, match=r"pip install 'gemopt\[milp\]'"):
         gemopt.solve(small, "milp")
+
+
+@pytest.mark.parametrize(
+    ("models", "experts", "spare", "seconds", "solver"),
+    [
+        (LINES, 32, 0, 60, "exact"),
+        (LINES, 32, 0, 30, "search"),
+        (LINES, 32, 2, 60, "search"),
+        (STAIRS, 32, 0, 60, "search"),
+        (LINES, 64, 0, 1000, "search"),
+    ],
+)
+def test_auto_takes_lpbb_where_it_proves(
+    models: list[LatencyModel], experts: int, spare: int, seconds: float, solver: str
+) -> None:
+    """Lines without replicas, 32 experts, a minute a layer."""
+    assert choose(_poisson(experts, models, spare), seconds) == solver

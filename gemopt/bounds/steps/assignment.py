@@ -142,15 +142,23 @@ def _best(costs: _Costs) -> Floats:
     x[:, :, :2] = 0.5 / m.sum()
     slowest = np.ones(len(unit))
     best = _value(costs, x)
-    for heat in _COOLING:
-        for _ in range(2):
-            x, slowest = _newton(costs, x, slowest, float(heat))
-        best = np.fmax(best, _value(costs, x))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for heat in _COOLING:
+            try:
+                for _ in range(2):
+                    x, slowest = _newton(costs, x, slowest, float(heat))
+            except np.linalg.LinAlgError:  # a power near 1 bends too sharply
+                break
+            best = np.fmax(best, _value(costs, x))
     return np.asarray(best * unit)
 
 
 def _norm(w: Floats, power: Floats) -> Floats:
-    return np.asarray((w**power).sum(axis=2, keepdims=True) ** (1 / power))
+    # Of weights over the largest one: powers of thousands belong to maxima of a
+    # power near 1, and would underflow.
+    most = w.max(axis=2, keepdims=True)
+    part = ((w / most) ** power).sum(axis=2, keepdims=True)
+    return np.asarray(most * part ** (1 / power))
 
 
 def _value(costs: _Costs, x: Floats) -> Floats:

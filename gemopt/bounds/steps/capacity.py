@@ -76,7 +76,9 @@ def _lowest(pieces: list[Piece]) -> Floats:
     end = np.array([end for end, _, _ in pieces])
     intercept = np.array([a for _, a, _ in pieces])
     slope = np.array([b for _, _, b in pieces])
-    at_end = np.where(slope == 0, intercept, intercept + slope * np.minimum(end, 1e300))
+    with np.errstate(over="ignore"):  # steep slopes reach infinity, rightly
+        rising = intercept + slope * np.minimum(end, 1e300)
+    at_end = np.where(slope == 0, intercept, rising)
     least = np.minimum(intercept + slope * begin, at_end)
     return np.minimum.accumulate(least[::-1])[::-1]
 

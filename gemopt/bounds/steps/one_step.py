@@ -1,5 +1,7 @@
 """The best bound of each step alone."""
 
+import numpy as np
+
 from gemopt.bounds.steps.assignment import assignment
 from gemopt.bounds.steps.counting import count_heavy
 from gemopt.bounds.steps.minorant import Floats, minorant
@@ -20,11 +22,16 @@ def raised_steps(
         "counting".
     """
     bound, kind = flow, "water filling"
-    raised = assignment(instance, layer, bound) if assign else bound
+    raised = finite(assignment(instance, layer, bound), bound) if assign else bound
     if raised @ instance.weights > bound @ instance.weights:
         bound, kind = raised, "assignment"
     if instance.num_slots == instance.num_experts:
-        raised = count_heavy(minorant(instance, layer), bound)
+        raised = finite(count_heavy(minorant(instance, layer), bound), bound)
         if raised @ instance.weights > bound @ instance.weights:
             bound, kind = raised, "counting"
     return bound, kind
+
+
+def finite(raised: Floats, bound: Floats) -> Floats:
+    """Keep the old bound where raising it went beyond floating point."""
+    return np.where(np.isfinite(raised), raised, bound)

@@ -44,7 +44,7 @@ def deal(
     held: list[list[int]] = [[] for _ in range(gpus)]
     free = capacity.copy()
     tokens = np.zeros(gpus)
-    members = np.zeros((labels.max() + 1, gpus), dtype=np.int64)
+    members = np.zeros((labels.max(initial=0) + 1, gpus), dtype=np.int64)
     total = np.bincount(labels, weights=load * copies)
     for label in np.argsort(-total, kind="stable"):
         inside = np.flatnonzero(labels == label)

@@ -127,6 +127,8 @@ class _Layers:
         monitor.improved(float(self.cost.sum()), best)
         self._one_step = _one_step_bounds(instance)
         self.bounds = _layer_bounds(instance, self._one_step)
+        # A bound that rounding has put above a cost proves nothing.
+        self.bounds[~(self.bounds <= self.cost * (1 + PROOF_TOLERANCE))] = 0.0
         self._problems: dict[int, Problem] = {}
         self._ended: set[int] = set()  # a back end can do no more
 

@@ -33,6 +33,7 @@ _CPSAT_SECONDS = 3.0  #: what CP-SAT cannot prove by then, HiGHS does sooner
 _GLANCE = 1.0  #: seconds of each before lpbb: enough where few experts settle all
 #: Experts times GPUs times steps up to which lpbb proves most layers in a minute.
 _LPBB_SIZE = 32 * 4 * 16
+_LPBB_SECONDS = 60.0  #: what it takes for such a layer
 
 
 class Exact(ExactSolver):
@@ -58,13 +59,16 @@ class Exact(ExactSolver):
     def expects_proof(instance: Instance, seconds: float) -> bool:
         """Tell whether a proof within `seconds` is likely, as `auto` asks.
 
-        True where the tables of bnb take a fraction of the time. Where they do not
-        fit, nothing that was measured is proven reliably (docs/exact.md).
+        True where the tables of bnb take a fraction of the time, or lpbb has a minute
+        for each layer. Nothing else that was measured is proven reliably
+        (docs/exact.md).
         """
         if instance.comm is not None:
             return False
         work = instance.num_layers * table_size(instance)[0]
-        return work <= _COMPARISONS_A_SECOND * seconds
+        if work <= _COMPARISONS_A_SECOND * seconds:
+            return True
+        return _for_lpbb(instance) and seconds >= _LPBB_SECONDS * instance.num_layers
 
     def back_end(self, instance: Instance) -> BackEnd:
         """One back end after the other, as `plan` says."""
@@ -86,13 +90,19 @@ def plan(instance: Instance, max_moves: int | None) -> list[Part]:
     cpsat, milp = partial(prove_model, run_cpsat), partial(prove_model, run_highs)
     if max_moves is not None or not _plain_lines(instance):
         return [(cpsat, np.inf)]
-    size = instance.num_experts * instance.num_gpus * instance.num_steps
-    if size <= _LPBB_SIZE and too_large(instance) is None:
+    if _for_lpbb(instance):
         glances = [(cpsat, _GLANCE), (milp, _GLANCE)]
         return [*glances[: 1 + has_highs()], (run_lpbb, np.inf)]
     if has_highs():
         return [(cpsat, _CPSAT_SECONDS), (milp, np.inf)]
     return [(cpsat, np.inf)]
+
+
+def _for_lpbb(instance: Instance) -> bool:
+    """Tell whether lpbb proves most layers of this size in a minute."""
+    size = instance.num_experts * instance.num_gpus * instance.num_steps
+    fits = size <= _LPBB_SIZE and _plain_lines(instance)
+    return fits and too_large(instance) is None
 
 
 def _plain_lines(instance: Instance) -> bool:

@@ -14,6 +14,7 @@ from gemopt.model.instance import Instance
 from gemopt_solvers.exact.backend import Answer, Problem
 from gemopt_solvers.exact.communication.model import JointModel
 from gemopt_solvers.exact.communication.sets import count_terms
+from gemopt_solvers.exact.cp_sat import proving
 from gemopt_solvers.watch import watched
 
 MAX_SETS_TERMS = 3_000_000  #: about 1 GB in CP-SAT
@@ -50,14 +51,7 @@ def run_communication(
     from ortools.sat.python import cp_model
 
     built = JointModel(problem, hint)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = jobs
-    solver.parameters.random_seed = seed % 2**31
-    solver.parameters.symmetry_level = 0
-    solver.parameters.relative_gap_limit = 0.0
-    solver.parameters.catch_sigint_signal = False
-    if np.isfinite(seconds):
-        solver.parameters.max_time_in_seconds = seconds
+    solver = proving(jobs=jobs, seed=seed, seconds=seconds, replicas=False)
     status = watched(lambda: solver.solve(built.cp), stop, solver.stop_search)
     if status == cp_model.MODEL_INVALID:
         raise RuntimeError(f"CP-SAT refused the model: {built.cp.validate()}")

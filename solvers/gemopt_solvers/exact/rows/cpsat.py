@@ -13,6 +13,7 @@ from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
 from gemopt_solvers.exact.backend import Answer, BackEnd, ExactParams
 from gemopt_solvers.exact.communication import solver as communication
+from gemopt_solvers.exact.cp_sat import proving
 from gemopt_solvers.exact.rounds import ExactSolver
 from gemopt_solvers.exact.rows.model import Model, renamed
 from gemopt_solvers.exact.rows.prove import prove_model, refusal
@@ -59,17 +60,7 @@ def run_cpsat(
 
     scale = scaling_of(model)
     cp, variables, _ = _build(model, scale, renamed(model, hint))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = jobs
-    solver.parameters.random_seed = seed % 2**31
-    # Wrong optima come out of OR-Tools 9.15's symmetry detection when coefficients
-    # exceed 31 bits; the model breaks the symmetries that matter itself.
-    solver.parameters.symmetry_level = 0
-    solver.parameters.relative_gap_limit = 0.0
-    # Its own handler of Ctrl-C aborts the process when it solves in a thread.
-    solver.parameters.catch_sigint_signal = False
-    if np.isfinite(seconds):
-        solver.parameters.max_time_in_seconds = seconds
+    solver = proving(jobs=jobs, seed=seed, seconds=seconds, replicas=model.most > 1)
     status = watched(lambda: solver.solve(cp), stop, solver.stop_search)
     if status == cp_model.MODEL_INVALID:
         raise RuntimeError(f"CP-SAT refused the model: {cp.validate()}")
