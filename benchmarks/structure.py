@@ -170,6 +170,8 @@ def _sizes(modules: dict[str, Module]) -> None:
     print("|" + " --- |" * 12)
     for folder in (*FOLDERS, "all"):
         chosen = [m for m in modules.values() if folder in (m.folder, "all")]
+        if not any(m.functions for m in chosen):
+            continue
         files = [m.lines for m in chosen]
         functions = [f for m in chosen for f in m.functions]
         lines = [f.lines for f in functions]
@@ -194,9 +196,11 @@ def _tests(root: Path, modules: dict[str, Module]) -> None:
         first = path.relative_to(root / "tests").parts[0]
         folder = first if first in ("solvers", "gpu_bench") else "gemopt"
         lines[folder] += path.read_text(encoding="utf-8").count("\n")
-    for folder in FOLDERS:
+    for folder in dict.fromkeys(m.folder for m in modules.values()):
         code = sum(m.lines for m in modules.values() if m.folder == folder)
-        print(f"| {folder} | {code} | {lines[folder]} | {lines[folder] / code:.2f} |")
+        print(
+            f"| {folder} | {code} | {lines[folder]} | {lines[folder] / max(1, code):.2f} |"
+        )
 
 
 def _package_of(root: Path, modules: dict[str, Module], folder: str) -> str:
