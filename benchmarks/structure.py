@@ -198,9 +198,8 @@ def _tests(root: Path, modules: dict[str, Module]) -> None:
         lines[folder] += path.read_text(encoding="utf-8").count("\n")
     for folder in dict.fromkeys(m.folder for m in modules.values()):
         code = sum(m.lines for m in modules.values() if m.folder == folder)
-        print(
-            f"| {folder} | {code} | {lines[folder]} | {lines[folder] / max(1, code):.2f} |"
-        )
+        ratio = lines[folder] / max(1, code)
+        print(f"| {folder} | {code} | {lines[folder]} | {ratio:.2f} |")
 
 
 def _package_of(root: Path, modules: dict[str, Module], folder: str) -> str:
