@@ -78,7 +78,8 @@ def lower_bound(
     Parameters
     ----------
     instance
-        The problem. Communication is bounded apart, see
+        The problem; where its dispatch is not the even split, water-filling alone is
+        valid, and all that is done. Communication is bounded apart, see
         `gemopt.bounds.communication`, and joined with the bound on compute.
     effort
         ``"none"`` (water-filling), ``"quick"`` (and assigning experts where latency
@@ -120,7 +121,7 @@ def lower_bound(
             (communication.with_steps(layer, one_step[layer]), "water filling", None),
             (communication.with_steps(layer, bound), kind, None),
         ]
-        share = seconds
+        share = seconds if instance.splits_evenly else 0.0
         if time_limit is not None:
             left = time_limit - (time.perf_counter() - began)
             share = min(share, left / (layers - layer))

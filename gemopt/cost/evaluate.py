@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.cost.traffic import Traffic, traffic
+from gemopt.dispatch.shares import shares
 from gemopt.engines.balance import BALANCEDNESS
 from gemopt.model.check import require_feasible
 from gemopt.model.instance import Instance
@@ -88,7 +89,7 @@ class Evaluation:
 
 
 def evaluate(instance: Instance, placement: Placement) -> Evaluation:
-    """Evaluate `placement` on every step of `instance`, replicas splitting evenly.
+    """Evaluate `placement` on every step of `instance`, under its dispatch.
 
     Raises
     ------
@@ -101,16 +102,21 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     layers, experts, steps = instance.loads.shape
     latency = np.empty((layers, instance.num_gpus, steps))
     tokens = np.empty_like(latency)
-    evaluate_into(
-        instance.tables,
-        instance.loads,
-        instance.step_tokens,
-        placement.phy2log,
-        np.concatenate([[0], np.cumsum(placement.slots)]),
-        placement.replicas(experts),
-        tokens,
-        latency,
-    )
+    if instance.dispatch == "even":
+        evaluate_into(
+            instance.tables,
+            instance.loads,
+            instance.step_tokens,
+            placement.phy2log,
+            np.concatenate([[0], np.cumsum(placement.slots)]),
+            placement.replicas(experts),
+            tokens,
+            latency,
+        )
+    else:
+        for layer in range(layers):
+            split = shares(instance, placement, layer)
+            tokens[layer], latency[layer] = split.tokens, split.latency
     slowest = np.empty((layers, steps))
     per_layer = np.empty(layers)
     straggler_into(latency, instance.weights, slowest, per_layer)

@@ -13,7 +13,8 @@ from gemopt.model.instance import Instance
 def instance_digest(instance: Instance) -> str:
     """SHA-256 of the question that `instance` asks, as ``sha256:...``.
 
-    Covers counts, weights, latency models, slots, nodes, layer ids and communication.
+    Covers counts, weights, latency models, slots, nodes, layer ids, communication
+    and the dispatch.
     Names and provenance are left out, and so is the form of the file: an inline trace
     and a sidecar give the same digest.
     """
@@ -24,6 +25,8 @@ def instance_digest(instance: Instance) -> str:
     _add(digest, instance.weights, "<f8")
     for model in instance.latency:
         digest.update(compact(dump_latency(model)).encode())
+    if instance.dispatch != "even":
+        digest.update(instance.dispatch.encode())
     if instance.comm is not None:
         digest.update(compact(comm_doc.dump(instance.comm)).encode())
         for name, array in sorted(comm_doc.arrays(instance.comm).items()):

@@ -51,6 +51,7 @@ class InstanceDoc(Document):
     layer_ids: list[int]
     gpus: list[GpuDoc]
     communication: comm_doc.CommunicationDoc | None = None
+    dispatch: str = "even"
     trace: TraceDoc
 
 
@@ -122,6 +123,7 @@ def read(path: str | Path) -> Instance:
             layer_ids=doc.layer_ids,
             weights=weights,
             comm=comm,
+            dispatch=doc.dispatch,
             name=doc.name,
             gpu_names=[gpu.name for gpu in doc.gpus],
             provenance=doc.provenance,
@@ -148,6 +150,8 @@ def _document(instance: Instance, inline: bool) -> dict[str, Any]:
         "layer_ids": instance.layer_ids.tolist(),
         "gpus": [_gpu(instance, g) for g in range(instance.num_gpus)],
     }
+    if instance.dispatch != "even":
+        document["dispatch"] = instance.dispatch
     if instance.comm is not None:
         document["communication"] = comm_doc.dump(instance.comm)
     trace: dict[str, Any] = {"steps": instance.num_steps}

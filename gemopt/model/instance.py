@@ -23,6 +23,7 @@ from gemopt.arrays import (
 from gemopt.latency.base import LatencyModel, latency_models
 from gemopt.latency.tables import LatencyTables, compile_tables
 from gemopt.model.communication import Communication
+from gemopt.model.dispatch import checked_dispatch
 from gemopt.model.placement import slot_owner
 
 
@@ -47,6 +48,9 @@ class Instance:
         How often each step stands for itself, float64 ``[steps]``.
     comm
         Links and all-to-all traffic; None leaves communication out of the objective.
+    dispatch
+        How the engine divides the tokens of a replicated expert, see
+        `gemopt.dispatch`: "even" or "best".
     name, gpu_names, provenance
         For people: kept by files, ignored by solvers.
     """
@@ -61,6 +65,7 @@ class Instance:
     gpu_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     comm: Communication | None = None
+    dispatch: str = "even"
 
     @classmethod
     def from_arrays(
@@ -76,6 +81,7 @@ class Instance:
         gpu_names: Sequence[str] = (),
         provenance: Mapping[str, Any] | None = None,
         comm: Communication | None = None,
+        dispatch: str = "even",
     ) -> Instance:
         """Build an instance from arrays.
 
@@ -95,6 +101,8 @@ class Instance:
             How often each step counts, floats >= 0 ``[steps]``; None means 1 each.
         comm
             Communication of the same layers and steps.
+        dispatch
+            How replicas share the tokens of their expert: "even" or "best".
         name, gpu_names, provenance
             Labels and free-form origin, kept by files.
 
@@ -124,6 +132,7 @@ class Instance:
             gpu_names=names,
             provenance=dict(provenance or {}),
             comm=_comm(comm, array),
+            dispatch=checked_dispatch(dispatch, comm),
         )
 
     @property
@@ -181,6 +190,23 @@ class Instance:
     def tables(self) -> LatencyTables:
         """Latency models in the form that the kernels read."""
         return compile_tables(self.latency)
+
+    def with_dispatch(self, dispatch: str) -> Instance:
+        """Return the same instance under another dispatch, "even" or "best".
+
+        Raises
+        ------
+        ValueError
+            A dispatch that is not known, or one that communication cannot go with.
+        """
+        other = replace(self, dispatch=checked_dispatch(dispatch, self.comm))
+        other.__dict__["tables"] = self.tables
+        return other
+
+    @property
+    def splits_evenly(self) -> bool:
+        """Whether replicas get the same at every step, or there can be none."""
+        return self.dispatch == "even" or self.num_slots <= self.num_experts
 
     def steps(self, start: int, stop: int) -> Instance:
         """Return the instance of the steps ``start <= t < stop``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gemopt.bounds.lower_bound import effort_seconds, lower_bound
@@ -92,6 +93,7 @@ def solve(
     chosen = cls(make_params(cls, params))
     if start is not None:
         require_feasible(instance, start)
+    given, instance = instance, _served(instance, name, cls)
     reason = chosen.supports(instance)
     if reason is not None:
         raise ValueError(f"solver {name} cannot take this instance: {reason}")
@@ -109,9 +111,25 @@ def solve(
             monitor.bound,
             iterations=monitor.iteration,
         )
-    result = _result(instance, name, seed, start, monitor, outcome, bound_effort)
+    if instance is not given:  # what it claims holds for another dispatch
+        outcome = replace(outcome, lower_bound=-math.inf)
+    result = _result(given, name, seed, start, monitor, outcome, bound_effort)
     monitor.observer.on_end(result)
     return result
+
+
+def _served(instance: Instance, name: str, solver: type[Solver]) -> Instance:
+    """Return what a solver is given: the instance, or its twin with the even split."""
+    if instance.splits_evenly or instance.dispatch in getattr(
+        solver, "dispatches", ("even",)
+    ):
+        return instance
+    if solver.exact:
+        raise ValueError(
+            f"solver {name} proves optima of dispatch 'even' alone, not of "
+            f"{instance.dispatch!r}; take a heuristic, or with_dispatch('even')"
+        )
+    return instance.with_dispatch("even")
 
 
 def heuristic(

@@ -22,6 +22,8 @@ def raised_steps(
         "counting".
     """
     bound, kind = flow, "water filling"
+    if not instance.splits_evenly:  # the others count whole experts or even shares
+        return bound, kind
     raised = finite(assignment(instance, layer, bound), bound) if assign else bound
     if raised @ instance.weights > bound @ instance.weights:
         bound, kind = raised, "assignment"
