@@ -32,7 +32,7 @@ from gemopt.model.check import violations
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.run import registry
-from gemopt.run.progress import Observer
+from gemopt.run.observer import Observer
 from gemopt.run.result import Result, Status
 from gemopt.run.solve import solve
 from gemopt.run.solver import Solver

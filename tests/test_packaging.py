@@ -109,6 +109,25 @@ def test_wheel(tmp_path: Path) -> None:
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert top == set(PACKAGES)
     assert all(f"{name}/py.typed" in names for name in PACKAGES)
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")],
+        check=True,
+    )
+    code = (
+        "import gemopt; from gemopt.files.shipped import profile_path;"
+        "print(gemopt.__file__, gemopt.load('tiny-affine-e4-g2'),"
+        " gemopt.load('real-b512-g4-s68-tiles').num_gpus,"
+        " profile_path('h100/Qwen3-30B-A3B'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count(str(tmp_path / "site")) == 2
 
 
 def test_typed() -> None:

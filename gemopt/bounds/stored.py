@@ -31,7 +31,7 @@ _PARTS = ("weights", "equal", "box", "psd")  # of bound C
 _SET_PARTS = ("rows", "prices")  # of bound D
 
 
-def save_bound(path: str | Path, instance: Instance, bound: Bound) -> None:
+def save_bound(bound: Bound, path: str | Path, instance: Instance) -> None:
     """Write the dual points of a bound to a safetensors file.
 
     Layers whose best bound is a one-step bound need no dual point: the reader computes

@@ -67,7 +67,7 @@ def command(
             stop=halted.is_set,
         )
     if output is not None:
-        save_bound(output, problem, bound)
+        save_bound(bound, output, problem)
     report = _report(problem, bound, start, output)
     if as_json:
         print_json(report)

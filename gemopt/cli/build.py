@@ -10,8 +10,8 @@ import typer
 from gemopt.cli.common import JsonOption, SeedOption, print_json, require_writable
 
 if TYPE_CHECKING:
+    from gemopt.files.profile_file import Profile
     from gemopt.latency import LatencyModel
-    from gemopt.model.communication import Communication
     from gemopt.model.instance import Instance
     from gemopt.model.topology import Topology
     from gemopt.model.trace import RoutingTrace
@@ -26,9 +26,11 @@ OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="Instance file to write (.json).")
 ]
 ProfileOption = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option(
-        "--profile", help="Measured profile of one GPU, of all, or one for all; repeat."
+        "--profile",
+        help="Measured profile of one GPU, of all, or one for all: a file, or one that "
+        "ships, such as h100/Qwen3-30B-A3B; repeat.",
     ),
 ]
 LatencyOption = Annotated[
@@ -43,7 +45,7 @@ SlotsOption = Annotated[
     typer.Option(help="Slots in all, or of each GPU: 288 or 10,10,9 [default: E]."),
 ]
 NodeOption = Annotated[
-    str | None, typer.Option("--node", help="Host of each GPU: 0,0,1,1.")
+    str | None, typer.Option("--node", help="Node of each GPU: 0,0,1,1.")
 ]
 BatchOption = Annotated[
     int | None,
@@ -104,10 +106,9 @@ def command(
     from gemopt.files.instance_file import save
     from gemopt.files.routing_file import read_routing
     from gemopt.model.instance import Instance
-    from gemopt.traffic.windows import sum_windows
 
-    models, names = _models(profile, latency, gpus)
-    hosts = None if node is None else _numbers("--node", node)
+    profiles = _profiles(profile, latency)
+    nodes = None if node is None else _numbers("--node", node)
     routing = read_routing(
         trace,
         batch=batch,
@@ -116,17 +117,18 @@ def command(
         seed=seed,
         layers_first=layers_first,
     )
-    instance = Instance.from_arrays(
-        routing.counts if width == 1 else sum_windows(routing.counts, width),
-        models,
-        slots=_slots(slots, len(models)),
-        node=hosts,
-        layer_ids=routing.layer_ids,
-        weights=routing.weights if width == 1 else None,
+    if links is not None:
+        _require_tokens(routing, hidden)
+    instance = Instance.from_trace(
+        routing.summed(width),
+        profiles,
+        gpus=gpus,
+        slots=_slots(slots),
+        node=nodes,
+        topology=_topology(links, nodes),
+        hidden=hidden,
+        overlap=overlap,
         name=name or output.stem,
-        gpu_names=names,
-        provenance={**routing.provenance, "summed_steps": width},
-        comm=_communication(routing, width, _topology(links, hosts), hidden, overlap),
     )
     save(instance, output)
     _show(instance, output, as_json)
@@ -153,77 +155,53 @@ def _show(instance: Instance, output: Path, as_json: bool) -> None:
     )
 
 
-def _communication(
-    routing: RoutingTrace,
-    width: int,
-    chosen: Topology | None,
-    hidden: int | None,
-    overlap: float,
-) -> Communication | None:
-    """Communication of the instance, if links were named."""
-    if chosen is None:
-        return None
-    from gemopt.model.communication import Communication
-
+def _require_tokens(routing: RoutingTrace, hidden: int | None) -> None:
     if routing.tokens is None:
         raise ValueError("--links needs per-token expert_ids, the trace has counts")
     if hidden is None:
         raise ValueError("--hidden is missing, the width of a token, for --links")
-    return Communication.from_routing(
-        routing.tokens if width == 1 else routing.tokens.summed(width),
-        chosen,
-        num_experts=routing.counts.shape[2],
-        hidden=hidden,
-        overlap=overlap,
-    )
 
 
-def _topology(links: str | None, hosts: list[int] | None) -> Topology | None:
+def _topology(links: str | None, nodes: list[int] | None) -> Topology | None:
     """Links of a known machine, or measured ones from a file."""
     if links is None:
         return None
     if links.endswith(".json"):
         from gemopt.files.links_file import read_topology
 
-        return read_topology(links, len(set(hosts or [0])))
+        return read_topology(links, len(set(nodes or [0])))
     from gemopt.model.topology import topology
 
     return topology(links)
 
 
-def _models(
-    profiles: list[Path] | None, latency: Path | None, gpus: int | None
-) -> tuple[list[LatencyModel], list[str]]:
-    """Latency model and name of each GPU."""
+def _profiles(
+    profiles: list[str] | None, latency: Path | None
+) -> list[Profile] | list[LatencyModel]:
+    """Measured GPUs of profiles, or models of a file."""
     if (latency is None) == (not profiles):
-        raise ValueError("give either --latency or --profile, and not both")
+        raise ValueError(
+            "give either --profile (a file of `gemopt profile`, or one that ships, "
+            "such as h100/Qwen3-30B-A3B) or --latency, and not both"
+        )
     if latency is not None:
         from gemopt.files.latency_file import read_latency
 
-        models, names = read_latency(latency), []
-    else:
-        from gemopt.files.profile_set import load_profiles
+        return read_latency(latency)
+    from gemopt.files.profile_set import load_profiles
+    from gemopt.files.shipped import profile_path
 
-        read = [each for path in profiles or () for each in load_profiles(path)]
-        models, names = [p.latency for p in read], [p.name for p in read]
-    if len(models) == 1 and gpus is not None:
-        return models * gpus, [f"{names[0]}-{g}" for g in range(gpus)] if names else []
-    if gpus is not None and gpus != len(models):
-        raise ValueError(f"--gpus = {gpus}, but there are {len(models)} latency models")
-    if len(set(names)) < len(names):
-        names = [f"{each}-{g}" for g, each in enumerate(names)]
-    return models, names
+    return [
+        each for name in profiles or () for each in load_profiles(profile_path(name))
+    ]
 
 
-def _slots(text: str | None, gpus: int) -> list[int] | None:
-    """Slots of each GPU; one number is the sum, dealt evenly."""
+def _slots(text: str | None) -> int | list[int] | None:
+    """Slots in all, or of each GPU."""
     if text is None:
         return None
     numbers = _numbers("--slots", text)
-    if len(numbers) > 1 or gpus == 1:
-        return numbers
-    whole, rest = divmod(numbers[0], gpus)
-    return [whole + (g < rest) for g in range(gpus)]
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gemopt.run.progress import Observer
+from gemopt.run.observer import Observer
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

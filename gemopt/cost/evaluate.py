@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,12 @@ from gemopt.engines.balance import BALANCEDNESS
 from gemopt.model.check import require_feasible
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
+from gemopt.model.sizes import sizes_text
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """Cost of a placement on the steps of an instance, in microseconds.
 
@@ -46,6 +48,17 @@ class Evaluation:
     tokens: Floats
     weights: Floats
     communication: Traffic | None = None
+
+    def __repr__(self) -> str:
+        steps, layers, gpus = self.per_gpu.shape
+        sizes = sizes_text(layers=layers, GPUs=gpus, steps=steps)
+        return (
+            f"<Evaluation {self.objective:,.6g} us over {sizes}, "
+            f"GPUs idle {100 * self.idle_fraction:.1f} %>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
 
     @cached_property
     def straggler_us(self) -> float:

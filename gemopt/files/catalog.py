@@ -1,6 +1,5 @@
 """Finding instances by name: `catalog.json` of an instances folder."""
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from gemopt.files.instance_file import read
 from gemopt.files.json_text import dump_json
 from gemopt.files.schema import Document, read_document
 from gemopt.files.sha256 import file_sha256
+from gemopt.files.shipped import shipped_folder
 from gemopt.model.instance import Instance
+from gemopt.words import did_you_mean
 
 FORMAT = "gemopt-catalog"
 VERSION = 1
@@ -43,8 +44,16 @@ class Catalog(Document):
 
 
 def folder(given: str | Path | None = None) -> Path:
-    """Folder of instances: `given`, else ``$GEMOPT_INSTANCES``, else ``instances``."""
-    return Path(given or os.environ.get(VARIABLE) or "instances")
+    """Folder of instances.
+
+    `given`, else ``$GEMOPT_INSTANCES``, else ``./instances`` where it has a catalogue,
+    else the folder that comes with the package.
+    """
+    named = given or os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    here = Path("instances")
+    return here if (here / "catalog.json").is_file() else shipped_folder()
 
 
 def read_catalog(root: Path) -> Catalog:
@@ -92,8 +101,7 @@ def load(path_or_name: str | Path, instances: str | Path | None = None) -> Insta
     path_or_name
         A path (ends in ``.json`` or has a folder), or a name from ``catalog.json``.
     instances
-        Folder in which names are looked up; None means ``$GEMOPT_INSTANCES``, else
-        ``./instances``.
+        Folder in which names are looked up; None means what `folder` says.
 
     Raises
     ------
@@ -120,10 +128,15 @@ def resolve(path_or_name: str | Path, instances: str | Path | None = None) -> Pa
         )
     paths = {entry.name: entry.path for entry in read_catalog(root).instances}
     if name not in paths:
-        near = difflib.get_close_matches(name, paths, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise FileError(root / "catalog.json", f"has no instance {name!r}{hint}")
-    return root / paths[name]
+        hint = did_you_mean(name, paths) or "; nor is there such a file"
+        raise FileError(
+            root / "catalog.json",
+            f"has no instance {name!r}{hint or '; nor is there such a file'}",
+        )
+    path = root / paths[name]
+    if not path.is_file():
+        raise FileError(path, f"is missing: {name!r} is only in the repository")
+    return path
 
 
 def _entry(root: Path, path: Path, instance: Instance) -> CatalogEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,18 @@ from gemopt.latency.tables import LatencyTables, compile_tables
 from gemopt.model.communication import Communication
 from gemopt.model.dispatch import checked_dispatch
 from gemopt.model.placement import slot_owner
+from gemopt.model.recipe import Profiles, dealt_slots, gpu_models, trace_communication
+from gemopt.model.sizes import sizes_text
+from gemopt.model.topology import Topology
+from gemopt.model.trace import RoutingTrace
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Instance:
     """An expert placement problem: routing over time, GPU latencies, slots.
 
-    Build it with `Instance.from_arrays` or `gemopt.load`. Arrays are read-only.
+    Build it with `Instance.from_trace`, `Instance.from_arrays` or `gemopt.load`. Arrays
+    are read-only.
 
     Attributes
     ----------
@@ -134,6 +140,75 @@ class Instance:
             comm=_comm(comm, array),
             dispatch=checked_dispatch(dispatch, comm),
         )
+
+    @classmethod
+    def from_trace(
+        cls,
+        trace: RoutingTrace,
+        profiles: Profiles,
+        *,
+        gpus: int | None = None,
+        slots: int | ArrayLike | None = None,
+        node: ArrayLike | None = None,
+        topology: Topology | None = None,
+        hidden: int | None = None,
+        overlap: float = 0.0,
+        name: str = "",
+    ) -> Instance:
+        """Build an instance from recorded routing and measured GPUs.
+
+        Parameters
+        ----------
+        trace
+            Routing, see `gemopt.load_trace` and `RoutingTrace.summed`.
+        profiles
+            Profiles (`gemopt.load_profile`) or latency models: one for each GPU, or a
+            single one with `gpus`.
+        gpus
+            Number of GPUs, where one profile stands for all.
+        slots
+            Slots of each GPU ``[gpus]``, or of all together, which are dealt evenly;
+            None means as many as experts.
+        node
+            Node of each GPU ``[gpus]``; None means one node.
+        topology, hidden, overlap
+            Links for all-to-all costs, width of a token's activation, and the share of
+            communication hidden behind compute; need a trace with per-token ids.
+        name
+            Name of the instance; the trace's if empty.
+
+        Raises
+        ------
+        ValueError
+            With the name of the argument and the offending value.
+        """
+        models, names = gpu_models(profiles, gpus)
+        return cls.from_arrays(
+            trace.counts,
+            models,
+            slots=dealt_slots(slots, len(models)),
+            node=node,
+            layer_ids=trace.layer_ids,
+            weights=trace.weights,
+            name=name or trace.name,
+            gpu_names=names,
+            provenance=trace.provenance,
+            comm=trace_communication(trace, topology, hidden, overlap),
+        )
+
+    def __repr__(self) -> str:
+        sizes = sizes_text(
+            layers=self.num_layers,
+            experts=self.num_experts,
+            GPUs=self.num_gpus,
+            slots=self.num_slots,
+            steps=self.num_steps,
+        )
+        comm = "" if self.comm is None else ", with communication"
+        return f"<Instance{f' {self.name!r}' if self.name else ''}: {sizes}{comm}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
 
     @property
     def counts(self) -> Ints:

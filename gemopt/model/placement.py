@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 
 import numpy as np
 
 from gemopt.arrays import Ints, frozen, whole
+from gemopt.model.sizes import sizes_text
 
 #: Shares of replicas are whole multiples of 1 / SHARE_UNIT token, rounded down, so that
 #: sums of shares are exact in float64 whatever their order.
 SHARE_UNIT = 2**20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Placement:
     """Which expert each physical slot holds.
 
@@ -56,6 +58,15 @@ class Placement:
     def __hash__(self) -> int:
         return hash((self.phy2log.tobytes(), self.slots.tobytes()))
 
+    def __repr__(self) -> str:
+        sizes = sizes_text(
+            layers=self.num_layers, slots=self.num_slots, GPUs=self.num_gpus
+        )
+        return f"<Placement {sizes}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
+
     @property
     def num_layers(self) -> int:
         """Number of MoE layers."""
@@ -82,6 +93,32 @@ class Placement:
         rows = np.arange(self.num_layers)[:, None]
         np.add.at(counts, (rows, self.phy2log), 1)
         return counts
+
+    def moves_from(self, other: Placement) -> int:
+        """Count the experts that a GPU must fetch to come here from `other`.
+
+        An expert that changes its slot within a GPU is not fetched.
+
+        Raises
+        ------
+        ValueError
+            The two have other layers or other slots.
+        """
+        if self.phy2log.shape != other.phy2log.shape or not np.array_equal(
+            self.slots, other.slots
+        ):
+            raise ValueError(
+                f"other has {other.num_layers} layers and slots "
+                f"{other.slots.tolist()}, needs {self.num_layers} and "
+                f"{self.slots.tolist()}"
+            )
+        experts = int(max(self.phy2log.max(), other.phy2log.max())) + 1
+        shape = (self.num_layers, self.num_gpus, experts)
+        here, there = (np.zeros(shape, dtype=np.int64) for _ in range(2))
+        layers = np.arange(self.num_layers)[:, None]
+        np.add.at(here, (layers, self.slot2gpu, self.phy2log), 1)
+        np.add.at(there, (layers, self.slot2gpu, other.phy2log), 1)
+        return int(np.maximum(here - there, 0).sum())
 
     def gpu2experts(self, layer: int) -> list[list[int]]:
         """Experts of each GPU in `layer`, in slot order."""

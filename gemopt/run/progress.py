@@ -1,101 +1,20 @@
-"""How a run reports: observers, the trace of improvements, and the monitor."""
+"""The monitor: what a solver reports to while it runs, and who tells it to stop."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from gemopt.jit import compile_seconds
+from gemopt.run.improvements import TracePoint
+from gemopt.run.observer import Observer
 from gemopt.run.stop import Progress, StopCriterion, StopReason
 
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
     from gemopt.model.placement import Placement
-    from gemopt.run.result import Result
-
-
-class Observer:
-    """Callbacks of a run; every method does nothing until overridden.
-
-    All calls come from the thread that called `gemopt.solve`.
-    """
-
-    def on_start(self, instance: Instance, solver: str) -> None:
-        """Called once before the solver starts."""
-
-    def on_progress(self, progress: Progress) -> bool | None:
-        """Called at every poll of the stop criterion; return True to interrupt."""
-
-    def on_best(self, progress: Progress, placement: Placement) -> None:
-        """Called at every improvement."""
-
-    def on_end(self, result: Result) -> None:
-        """Called once with the final result."""
-
-
-class TracePoint(NamedTuple):
-    """State of a run at an improvement of its objective or bound."""
-
-    elapsed: float  #: seconds
-    iteration: int
-    best: float  #: us
-    bound: float  #: us
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Improvements of a run in time order."""
-
-    points: tuple[TracePoint, ...] = ()
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write one line per improvement, with a header."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(TracePoint._fields)
-            writer.writerows(self.points)
-
-    @classmethod
-    def from_csv(cls, path: str | Path) -> Trace:
-        """Read what `to_csv` wrote."""
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return cls(tuple(_point(row) for row in rows))
-
-    def to_jsonl(self, path: str | Path) -> None:
-        """Write one JSON object per improvement; infinite values become null."""
-        lines = [
-            json.dumps({k: v if math.isfinite(v) else None for k, v in _items(point)})
-            for point in self.points
-        ]
-        Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-    @classmethod
-    def from_jsonl(cls, path: str | Path) -> Trace:
-        """Read what `to_jsonl` wrote."""
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return cls(tuple(_point(json.loads(line)) for line in lines))
-
-
-def _items(point: TracePoint) -> list[tuple[str, float]]:
-    return list(point._asdict().items())
-
-
-def _point(row: dict[str, str | float | None]) -> TracePoint:
-    def number(key: str, missing: float) -> float:
-        value = row[key]
-        return missing if value is None else float(value)
-
-    return TracePoint(
-        number("elapsed", 0.0),
-        int(number("iteration", 0)),
-        number("best", math.inf),
-        number("bound", -math.inf),
-    )
 
 
 class Heuristic(Protocol):
@@ -141,11 +60,17 @@ class Monitor:
     placement: Placement | None = None
     points: list[TracePoint] = field(default_factory=list)
     _start: float = field(default_factory=time.perf_counter)
+    _compiled: float = field(default_factory=compile_seconds)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run started."""
-        return time.perf_counter() - self._start
+        """Seconds since the run started, compiling left out."""
+        return max(0.0, time.perf_counter() - self._start - self.compiling)
+
+    @property
+    def compiling(self) -> float:
+        """Seconds that kernels took to compile since the run started."""
+        return compile_seconds() - self._compiled
 
     @property
     def progress(self) -> Progress:

@@ -1,14 +1,14 @@
 """Solvers by name: a lazy table of our own and an entry-point group for others."""
 
-import difflib
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import cast
+from typing import Any, cast
 
 from gemopt.run.solver import Solver
+from gemopt.words import did_you_mean
 
 GROUP = "gemopt.solvers"
 
@@ -93,9 +93,27 @@ def entry(name: str) -> Entry:
     """
     known = entries()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"solver {name!r} is unknown; {hint}known: auto, {', '.join(sorted(known))}"
-        )
+        hint = did_you_mean(name, known) or ";"
+        names = ", ".join(sorted(known))
+        raise ValueError(f"solver {name!r} is unknown{hint} known: auto, {names}")
     return known[name]
+
+
+def params(name: str) -> type[Any]:
+    """Options of a solver: a frozen dataclass, for ``solve(..., params=...)``.
+
+    Raises
+    ------
+    ValueError
+        No such solver, or a package that it needs is missing.
+    """
+    return entry(name).load().Params
+
+
+def params_named(name: str) -> type[Any] | None:
+    """Options class by its own name, such as ``SearchParams``; None without one."""
+    solver = entries().get(name.removesuffix("Params").lower())
+    if solver is None or not solver.installed:
+        return None
+    found = solver.load().Params
+    return found if found.__name__ == name else None

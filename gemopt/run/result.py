@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from gemopt.run.progress import Trace
+from gemopt.run.improvements import Trace
 from gemopt.run.stop import StopReason
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Status(StrEnum):
     NO_SOLUTION = "no_solution"  #: stopped with neither placement nor proof
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """Answer of a run.
 
@@ -71,6 +72,17 @@ class Result:
         if self.objective <= 0:
             return 0.0
         return max(0.0, (self.objective - self.lower_bound) / self.objective)
+
+    @property
+    def is_optimal(self) -> bool:
+        """True if the objective equals a proven lower bound."""
+        return self.status == Status.OPTIMAL
+
+    def __repr__(self) -> str:
+        return f"<Result {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(self.summary())}</code>"
 
     def summary(self) -> str:
         """One line for people."""

@@ -12,7 +12,9 @@ from gemopt.cost.evaluate import evaluate
 from gemopt.model.check import require_feasible, violations
 from gemopt.run import registry
 from gemopt.run.auto import SEARCH, choose
-from gemopt.run.progress import Monitor, Observer, Trace
+from gemopt.run.improvements import Trace
+from gemopt.run.observer import Observer
+from gemopt.run.progress import Monitor
 from gemopt.run.result import PROOF_TOLERANCE, Result, Status
 from gemopt.run.solver import Outcome, make_params
 from gemopt.run.stop import StopCriterion, StopReason, joined

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from gemopt.run.stop import StopReason
+from gemopt.words import did_you_mean
 
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
@@ -104,8 +104,7 @@ def make_params(solver: type[Solver], params: Any) -> Any:
     known = [f.name for f in dataclasses.fields(solver.Params)]
     for key in params:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(key), known)
             options = ", ".join(known) or "none"
             raise ValueError(
                 f"solver {solver.name} has no parameter {key!r}{hint}; known: {options}"

@@ -15,7 +15,7 @@ from gemopt.run.stop import StopReason
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
     from gemopt.model.placement import Placement
-    from gemopt.run.progress import Observer
+    from gemopt.run.observer import Observer
     from gemopt.run.result import Result
 
 

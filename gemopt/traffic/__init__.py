@@ -1,5 +1,6 @@
 """Routing traffic: seeded synthetic steps, and serving steps from per-token routing."""
 
+from gemopt.model.windows import sum_windows as sum_windows
 from gemopt.traffic.bursts import CONSISTENT as CONSISTENT
 from gemopt.traffic.bursts import TEMPORAL as TEMPORAL
 from gemopt.traffic.bursts import expert_kinds as expert_kinds
@@ -14,7 +15,6 @@ from gemopt.traffic.shapes import Shape as Shape
 from gemopt.traffic.shapes import shape as shape
 from gemopt.traffic.synthetic import synthetic_instance as synthetic_instance
 from gemopt.traffic.tokens import draw_tokens as draw_tokens
-from gemopt.traffic.windows import sum_windows as sum_windows
 
 __all__ = [
     "CONSISTENT",

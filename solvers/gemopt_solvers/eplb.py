@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gemopt.arrays import Ints
-from gemopt.cost.evaluate import evaluate
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.repair import repaired
-from gemopt.run.progress import Monitor
+from gemopt.run.bases import OnePlacement
 from gemopt.run.solver import Outcome
 
 Singles = NDArray[np.float32]
@@ -35,7 +34,7 @@ class EplbParams:
             raise ValueError(f"groups = {self.groups} must be >= 1")
 
 
-class Eplb:
+class Eplb(OnePlacement):
     """DeepSeek's method on the loads summed over steps; it knows no GPU speeds.
 
     DeepSeek may put an expert twice on a GPU, which gemopt forbids: `repaired` then
@@ -49,11 +48,7 @@ class Eplb:
 
     name: ClassVar[str] = "eplb"
     summary: ClassVar[str] = "DeepSeek's EPLB: mean loads, equal GPUs"
-    exact: ClassVar[bool] = False
     Params = EplbParams
-
-    def __init__(self, params: EplbParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Need equal slots, and groups and hosts that divide where groups are given."""
@@ -67,16 +62,8 @@ class Eplb:
             return f"node = {instance.node.tolist()}, EPLB needs equal blocks of GPUs"
         return None
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Build the one placement; nothing is searched."""
+    def place(self, instance: Instance, seed: int) -> Outcome:
+        """Pack as DeepSeek does, then repair."""
         weight = instance.loads @ instance.weights
         phy2log, _, _ = eplb_phy2log(
             weight,
@@ -87,7 +74,6 @@ class Eplb:
         )
         feasible = repaired(phy2log, instance.slots, weight)
         placement = Placement(feasible, instance.slots)
-        monitor.improved(evaluate(instance, placement).objective, placement)
         changed = int((feasible != phy2log).sum())
         return Outcome(placement, stats={"slots_repaired": changed})
 

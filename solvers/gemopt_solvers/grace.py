@@ -8,18 +8,15 @@ from typing import ClassVar
 import numpy as np
 
 from gemopt.arrays import Floats, Ints
-from gemopt.cost.evaluate import evaluate
 from gemopt.model.instance import Instance
-from gemopt.model.placement import Placement
 from gemopt.parts.capacitated import capacitated, distances
 from gemopt.parts.repair import EMPTY, repaired
-from gemopt.run.layers import BestRows, run_rounds
-from gemopt.run.progress import Monitor
-from gemopt.run.solver import NoParams, Outcome
+from gemopt.run.bases import Rounds, offer_row
+from gemopt.run.layers import BestRows, Work
 from gemopt_solvers.cluster.methods import spectral
 
 
-class Grace:
+class Grace(Rounds):
     """Experts that tokens choose together on one host, then on one GPU.
 
     As in the paper: groups follow affinity alone, hosts first and then the GPUs of
@@ -39,11 +36,6 @@ class Grace:
 
     name: ClassVar[str] = "grace"
     summary: ClassVar[str] = "groups by affinity, hot experts copied (GRACE-MoE-like)"
-    exact: ClassVar[bool] = False
-    Params = NoParams
-
-    def __init__(self, params: NoParams) -> None:
-        self.params = params
 
     def supports(self, instance: Instance) -> str | None:
         """Affinity needs the pair counts of a communication model."""
@@ -51,36 +43,23 @@ class Grace:
             return "affinity of experts needs the instance's communication"
         return None
 
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
+    def work(self, instance: Instance, best: BestRows, seed: int) -> Work:
         """Group every layer once; nothing is searched afterwards."""
         comm = instance.comm
         if comm is None:
             raise ValueError(f"instance {instance.name!r} has no communication")
         mean = instance.loads @ (instance.weights / instance.weights.sum())
-        best = BestRows(instance)
 
-        def work(layer: int, _round: int) -> Iterator[None]:
+        def group(layer: int, _round: int) -> Iterator[None]:
             affinity = comm.pairs[layer].copy()
             np.fill_diagonal(affinity, 0.0)
             expert2gpu = grouped(affinity, instance, seed)
             row = replicated(expert2gpu, mean[layer], instance.slots)
             fixed = repaired(row[None], instance.slots, mean[layer][None])
-            placement = Placement(fixed, instance.slots)
-            one = evaluate(instance.layer(layer), placement)
-            best.offer(layer, fixed[0], one.objective)
+            offer_row(best, instance, layer, fixed[0])
             yield
 
-        reason = run_rounds(work, best, monitor=monitor, jobs=jobs, rounds=1)
-        placement = None if np.isinf(best.objective).any() else best.placement
-        return Outcome(placement, reason, iterations=monitor.iteration)
+        return group
 
 
 def grouped(affinity: Floats, instance: Instance, seed: int) -> Ints:

@@ -6,17 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
-from gemopt.cost.evaluate import evaluate
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.copies import replica_counts
 from gemopt.parts.greedy_fill import partial_layer, place_by_finish
 from gemopt.parts.repair import repaired
-from gemopt.run.progress import Monitor
-from gemopt.run.solver import NoParams, Outcome
+from gemopt.run.bases import OnePlacement
+from gemopt.run.solver import Outcome
 
 
-class Lpt:
+class Lpt(OnePlacement):
     """Longest processing time first, on the latency of each GPU.
 
     Slots beyond one per expert go to the largest load per copy, as in EPLB, but never
@@ -31,29 +30,10 @@ class Lpt:
 
     name: ClassVar[str] = "lpt"
     summary: ClassVar[str] = "greedy: largest expert to the GPU that finishes earliest"
-    exact: ClassVar[bool] = False
-    Params = NoParams
 
-    def __init__(self, params: NoParams) -> None:
-        self.params = params
-
-    def supports(self, instance: Instance) -> str | None:
-        """Every instance is supported."""
-        return None
-
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Build the one placement; nothing is searched."""
-        placement = lpt_placement(instance)
-        monitor.improved(evaluate(instance, placement).objective, placement)
-        return Outcome(placement)
+    def place(self, instance: Instance, seed: int) -> Outcome:
+        """Place every layer greedily."""
+        return Outcome(lpt_placement(instance))
 
 
 def lpt_placement(instance: Instance) -> Placement:

@@ -8,13 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from gemopt.arrays import Floats, Ints
-from gemopt.cost.evaluate import evaluate
 from gemopt.jit import kernel
 from gemopt.model.instance import Instance
-from gemopt.model.placement import Placement
-from gemopt.run.layers import BestRows, run_rounds
-from gemopt.run.progress import Monitor
-from gemopt.run.solver import NoParams, Outcome
+from gemopt.run.bases import Rounds, offer_row
+from gemopt.run.layers import BestRows, Work
 from gemopt_solvers.search.first.copies import room_into
 from gemopt_solvers.search.first.greedy import fullest_first_into
 
@@ -24,7 +21,7 @@ DEPTH = 4  #: groups of experts, hot to cold, whose copies are decided one after
 WIDTH = 8  #: numbers of copies tried for a group
 
 
-class MeanCov:
+class MeanCov(Rounds):
     """Balance ``mean + 0.674 sd`` of the load of each GPU; it knows no GPU speeds.
 
     Means, variances and covariances are taken over at most 64 windows of steps. A
@@ -40,37 +37,16 @@ class MeanCov:
 
     name: ClassVar[str] = "meancov"
     summary: ClassVar[str] = "means and covariances of loads, as FlashLB; equal GPUs"
-    exact: ClassVar[bool] = False
-    Params = NoParams
 
-    def __init__(self, params: NoParams) -> None:
-        self.params = params
+    def work(self, instance: Instance, best: BestRows, seed: int) -> Work:
+        """Build the row of each layer once; nothing is searched."""
 
-    def supports(self, instance: Instance) -> str | None:
-        """Every instance is supported."""
-        return None
-
-    def solve(
-        self,
-        instance: Instance,
-        *,
-        monitor: Monitor,
-        seed: int,
-        start: Placement | None,
-        jobs: int,
-    ) -> Outcome:
-        """Build one placement, layer by layer."""
-        best = BestRows(instance)
-
-        def work(layer: int, _: int) -> Iterator[None]:
+        def build(layer: int, _: int) -> Iterator[None]:
             row = meancov_row(instance.loads[layer], instance.weights, instance.slots)
-            one = instance.layer(layer)
-            cost = evaluate(one, Placement(row[None], instance.slots)).objective
-            best.offer(layer, row, cost)
+            offer_row(best, instance, layer, row)
             yield
 
-        reason = run_rounds(work, best, monitor=monitor, jobs=jobs, rounds=1)
-        return Outcome(monitor.placement, reason, iterations=monitor.iteration)
+        return build
 
 
 def meancov_row(loads: Ints, weights: Floats, slots: Ints) -> Ints:

@@ -11,6 +11,7 @@ from gemopt.cost.evaluate import evaluate
 from gemopt.cost.incremental import LayerState
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
+from gemopt.run.bases import BaseSolver
 from gemopt.run.layers import BestRows, layer_rng, run_rounds
 from gemopt.run.progress import Monitor
 from gemopt.run.solver import Outcome
@@ -33,7 +34,7 @@ class RandomParams:
             raise ValueError(f"draws = {self.draws} must be >= 1")
 
 
-class Random:
+class Random(BaseSolver):
     """Best of some random placements; each iteration draws one for every layer.
 
     Without replicas every placement is equally likely. With them the first copies lie
@@ -42,15 +43,7 @@ class Random:
 
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "the best of some random placements"
-    exact: ClassVar[bool] = False
     Params = RandomParams
-
-    def __init__(self, params: RandomParams) -> None:
-        self.params = params
-
-    def supports(self, instance: Instance) -> str | None:
-        """Every instance is supported."""
-        return None
 
     def solve(
         self,

@@ -147,7 +147,7 @@ def test_a_stored_bound_counts_communication_again(tmp_path: Path) -> None:
     instance = Instance.from_arrays(routing.counts(8), [affine(1, 1)] * 4, comm=comm)
     bound = lower_bound(instance, 0.5)
     assert bound.kind[0] in ("co-location", "sets")
-    save_bound(tmp_path / "b.safetensors", instance, bound)
+    save_bound(bound, tmp_path / "b.safetensors", instance)
     proven = verified_bound(tmp_path / "b.safetensors", instance)
     assert proven == pytest.approx(bound.value, rel=1e-12)
     plain = lower_bound(replace(instance, comm=None), 0.5)

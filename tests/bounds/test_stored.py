@@ -32,7 +32,7 @@ def test_the_file_proves_the_same_bound(
     start = Placement(np.tile(row, (2, 1)), instance.slots)
     bound = lower_bound(instance, 0.5, placement=start)
     path = tmp_path / "b.safetensors"
-    save_bound(path, instance, bound)
+    save_bound(bound, path, instance)
     assert verified_bound(path, instance) == pytest.approx(bound.value, rel=1e-12)
     assert bound.value <= evaluate(instance, start).objective
 
@@ -44,7 +44,7 @@ def test_the_bytes_are_the_same_every_time(tmp_path: Path) -> None:
     written = set()
     for i in range(10):
         path = tmp_path / f"{i}.safetensors"
-        save_bound(path, instance, bound)
+        save_bound(bound, path, instance)
         written.add(path.read_bytes())
     assert len(written) == 1
 
@@ -62,7 +62,7 @@ def test_a_false_dual_point_proves_less(tmp_path: Path) -> None:
             dual.rows[:] *= 50
             dual.prices[:] += 10
     path = tmp_path / "b.safetensors"
-    save_bound(path, instance, bound)
+    save_bound(bound, path, instance)
     assert verified_bound(path, instance) <= bound.value
 
 
@@ -83,7 +83,7 @@ def test_both_kinds_of_certificates_are_stored(
     instance, bound = _one_layer(experts, start=True)
     assert hasattr(bound.certificates[0], part)
     path = tmp_path / "b.safetensors"
-    save_bound(path, instance, bound)
+    save_bound(bound, path, instance)
     assert verified_bound(path, instance) == pytest.approx(bound.value, rel=1e-12)
 
 
@@ -93,7 +93,7 @@ def test_sets_are_refused_where_there_are_too_many(tmp_path: Path) -> None:
     assert enumeration(minorant(instance, 0)) > MOST_WORK
     false = SetCertificate(np.zeros((52, 32)), np.zeros(48))
     path = tmp_path / "b.safetensors"
-    save_bound(path, instance, replace(bound, certificates=(false,)))
+    save_bound(replace(bound, certificates=(false,)), path, instance)
     with pytest.raises(FileError, match=rf"0\.rows .* {MOST_WORK}"):
         verified_bound(path, instance)
 
@@ -102,7 +102,7 @@ def test_another_instance_is_refused(tmp_path: Path) -> None:
     """The digest must match."""
     instance = _instance()
     path = tmp_path / "b.safetensors"
-    save_bound(path, instance, lower_bound(instance))
+    save_bound(lower_bound(instance), path, instance)
     with pytest.raises(FileError, match="another one"):
         verified_bound(path, _instance(seed=1))
 

@@ -276,7 +276,7 @@ def test_check_verifies_a_stored_bound(
     out, bound = tmp_path / "a.placement.json", tmp_path / "a.bound.safetensors"
     cli("solve", path, "-s", "lpt", "-o", out)
     found = lower_bound(instance)
-    save_bound(bound, instance, found)
+    save_bound(found, bound, instance)
     report = json.loads(cli("check", path, out, "--bound", bound, "--json").out)
     assert report["verified_bound_us"] == pytest.approx(found.value)
     assert report["verified_bound_us"] <= report["objective_us"]

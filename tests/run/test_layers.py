@@ -10,7 +10,8 @@ from gemopt.latency import affine
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.run.layers import BestRows, layer_rng, run_rounds
-from gemopt.run.progress import Monitor, Observer
+from gemopt.run.observer import Observer
+from gemopt.run.progress import Monitor
 from gemopt.run.stop import MaxIterations, MaxRuntime, StopReason, joined
 
 INSTANCE = Instance.from_arrays(

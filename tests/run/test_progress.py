@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import gemopt
 from gemopt.model.placement import Placement
-from gemopt.run.progress import Monitor, Observer, Trace, TracePoint
+from gemopt.run.improvements import Trace, TracePoint
+from gemopt.run.observer import Observer
+from gemopt.run.progress import Monitor
 from gemopt.run.stop import MaxIterations, StopReason
 from gemopt.testing import contract_instances
 

@@ -16,7 +16,7 @@ from gemopt.latency import affine
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.run import registry
-from gemopt.run.progress import Observer
+from gemopt.run.observer import Observer
 from gemopt.run.result import Status
 from gemopt.run.solver import NoParams, Outcome
 from gemopt.run.stop import StopReason

@@ -18,6 +18,7 @@ from gemopt.model.placement import Placement
 from gemopt.parts.copies import replica_counts
 from gemopt.parts.greedy_fill import partial_layer, place_apart
 from gemopt.parts.repair import repaired
+from gemopt.run.bases import BaseSolver
 from gemopt.run.layers import BestRows, layer_rng, run_rounds
 from gemopt.run.progress import Monitor
 from gemopt.run.solver import Outcome
@@ -48,7 +49,7 @@ class GemParams(ClassRule):
             raise ValueError(f"restarts = {self.restarts} must be >= 1")
 
 
-class Gem:
+class Gem(BaseSolver):
     """The paper's heuristic as we understand it.
 
     The paper's: every layer for itself; experts that are hot at the same time, whether
@@ -74,15 +75,7 @@ class Gem:
 
     name: ClassVar[str] = "gem"
     summary: ClassVar[str] = "the GEM paper's heuristic: hot experts apart, swap search"
-    exact: ClassVar[bool] = False
     Params = GemParams
-
-    def __init__(self, params: GemParams) -> None:
-        self.params = params
-
-    def supports(self, instance: Instance) -> str | None:
-        """Every instance is supported."""
-        return None
 
     def solve(
         self,
