@@ -117,7 +117,7 @@ def read_rows(
 
 
 def contiguous_row(experts: int, gpus: int, slots_per_gpu: int) -> list[int]:
-    """Map of a layer that nobody placed: neighbours together, none twice on a GPU."""
+    """Map of a layer without a placement: neighbours together, none twice on a GPU."""
     return [
         (gpu * experts // gpus + slot) % experts
         for gpu in range(gpus)

@@ -1,4 +1,4 @@
-"""`best_known.json` of an instances folder: the best that anybody found so far."""
+"""`best_known.json` of an instances folder: the best placements found so far."""
 
 from collections.abc import Mapping
 from pathlib import Path

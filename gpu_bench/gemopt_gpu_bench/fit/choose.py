@@ -1,4 +1,4 @@
-"""Fit every family, judge each on points apart, keep all, choose the best."""
+"""Fit every family, evaluate each on separate points, keep all, choose the best."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -198,7 +198,7 @@ def measure(
 
 
 def fit(points: Sequence[LinkPoint], reach: Reach) -> tuple[Link, dict[str, Any]]:
-    """Fit a link to every other balanced size and judge it on all other points.
+    """Fit a link to every other balanced size and evaluate it on the other points.
 
     Raises
     ------

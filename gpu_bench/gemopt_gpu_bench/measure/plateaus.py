@@ -37,7 +37,7 @@ class Plateau:
 
     @property
     def rank(self) -> int:
-        """How much a point on it tells: 0 the most.
+        """Priority of a point on it; 0 is the highest.
 
         First come the first row tiles and each tile that opens a new group, before
         which weights are read once more, then full tiles, then tails.

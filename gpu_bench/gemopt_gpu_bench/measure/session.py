@@ -1,4 +1,4 @@
-"""Measures loads on one device: pacing, clocks, anchors, points that do not fit."""
+"""Measures loads on one device: pauses, clocks, anchors, points that do not fit."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping

@@ -154,7 +154,7 @@ def make_timer(device: torch.device, stream: Any = None) -> Timer:
 
 
 class Pacer:
-    """Rests between points so that the GPU works for at most `duty` of the time.
+    """Pauses between points so that the GPU works at most `duty` of the time.
 
     A burst profile (duty 0.4) shows the card below its power cap, a sustained one
     (duty 1) at it; the two differ by up to 15 % and must never be mixed.

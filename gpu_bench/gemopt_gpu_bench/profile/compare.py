@@ -1,4 +1,4 @@
-"""Is one profile faster than another, beyond what a card differs from itself?"""
+"""Is one profile faster than another, beyond the spread of one GPU itself?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def judge(ratio: float, low: float, high: float, spread: float) -> Comparison:
-    """Judge a ratio by its interval against a card's own spread.
+    """Classify a ratio: its interval against the spread of one GPU.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def compare_profiles(
 
 
 def own_spread(profile: "Profile", low: float = 0, high: float = inf) -> float:
-    """How far a card differs from itself, hot against cold: median, 0.01 = 1 %.
+    """Spread of one GPU against itself, hot against cold: median, 0.01 = 1 %.
 
     Loads of `low` < tokens <= `high` count. At least the drift of the anchor.
     """

@@ -1,4 +1,4 @@
-"""Exact by the back end that proves most of the kind: bnb, lpbb, cpsat or milp."""
+"""Runs the exact method that fits the instance: bnb, lpbb, cpsat or milp."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LPBB_SECONDS = 60.0  #: what it takes for such a layer
 
 
 class Exact(ExactSolver):
-    """Minimise exactly with the back ends that suit the instance.
+    """Minimise exactly with the methods that fit the instance.
 
     Small layers go to `bnb`. Where all latencies are lines and no expert has copies,
     middle sizes go to `lpbb` after a second each of `cpsat` and `milp`; of larger ones
@@ -76,13 +76,13 @@ class Exact(ExactSolver):
 
 
 def _has_tables(instance: Instance, max_moves: int | None) -> bool:
-    """Tell whether bnb is the back end to take."""
+    """Tell whether bnb is the method to use."""
     free = instance.comm is None and max_moves is None
     return free and table_size(instance)[0] <= _TABLES
 
 
 def plan(instance: Instance, max_moves: int | None) -> list[Part]:
-    """Back ends in turn, each with its seconds; the last one has the rest."""
+    """Methods in the order tried, each with its seconds; the last one gets the rest."""
     if instance.comm is not None:
         return [(run_communication, np.inf)]
     if _has_tables(instance, max_moves):
@@ -120,7 +120,7 @@ def run_planned(
     seed: int,
     stop: Callable[[], bool],
 ) -> Answer:
-    """Prove one layer by one back end after the other."""
+    """Prove one layer, trying one method after the other."""
     end = time.perf_counter() + seconds
     row, cost, bound = hint, problem.cost(hint), -np.inf
     for back_end, most in plan(problem.instance, problem.max_moves):

@@ -1,4 +1,4 @@
-"""Exact by HiGHS: proves more than CP-SAT where costs are lines and time runs out."""
+"""Exact by HiGHS: proves more than CP-SAT for lines under short time limits."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ TINY = 12  #: experts up to which one thread proves a layer at once
 
 
 class Bnb(ExactSolver):
-    """Minimise exactly whatever the latency family.
+    """Minimise exactly, for any latency family.
 
     The method is that of `gemopt_solvers.exact.sets.branching`.
 
