@@ -113,7 +113,7 @@ def show_quality(rows: list[Row], presets: list[str]) -> None:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "judged by the trace": {"entries": 0},
+    "compared on the trace": {"entries": 0},
     "copies by means (z = 0)": {"z": (0.0,)},
     "best of z = 4, 8, 16": {"z": (4.0, 8.0, 16.0)},
     "no quadratic exchanges": {"sweeps": 0},

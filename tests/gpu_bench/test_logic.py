@@ -30,7 +30,7 @@ from gemopt_gpu_bench.measure.sampling import (
     range_limits,
     vector_loads,
 )
-from gemopt_gpu_bench.profile.compare import Verdict, compare_profiles, judge
+from gemopt_gpu_bench.profile.compare import Verdict, classify, compare_profiles
 from gemopt_gpu_bench.stats import errors, summary
 
 TABLE = default_table(16, 2048, 768)
@@ -192,7 +192,7 @@ def test_verdicts(
     interval: tuple[float, float], spread: float, verdict: Verdict
 ) -> None:
     """A verdict needs the whole interval beyond a card's own spread."""
-    assert judge(sum(interval) / 2, *interval, spread).verdict is verdict
+    assert classify(sum(interval) / 2, *interval, spread).verdict is verdict
 
 
 def test_profiles_are_compared_at_common_loads() -> None:

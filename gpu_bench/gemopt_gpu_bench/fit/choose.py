@@ -69,7 +69,7 @@ def fit_all(
     Parameters
     ----------
     train, validation, trace
-        Points to fit, points to judge by, and trace-like points (may be empty).
+        Points to fit, validation points, and trace-like points (may be empty).
     limits
         Ends of the ranges of mean tokens per expert, the last one infinite.
     table
@@ -77,16 +77,16 @@ def fit_all(
     total
         Experts of the layer on all GPUs: a step has ``mean * total`` tokens.
     curves
-        Models that need no fit, by name, to be judged beside the others.
+        Models that need no fit, by name, to be evaluated beside the others.
 
     Raises
     ------
     ValueError
-        No points to fit or none to judge by.
+        No points to fit or none to validate by.
     """
     if not len(train) or not len(validation):
         raise ValueError(
-            f"{len(train)} points to fit and {len(validation)} to judge by; "
+            f"{len(train)} points to fit and {len(validation)} to validate by; "
             "both are needed"
         )
     models = dict(curves)

@@ -210,9 +210,9 @@ def fit(points: Sequence[LinkPoint], reach: Reach) -> tuple[Link, dict[str, Any]
     skewed = [p for p in here if p.extra["pattern"] == "one_hot"]
     link = fit_link(*_line(balanced[::2]))
     record: dict[str, Any] = {"fitted_points": len(balanced[::2])}
-    for name, judges in (("balanced", balanced[1::2]), ("one_hot", skewed)):
-        if judges:
-            found = _errors(link, judges)
+    for name, held in (("balanced", balanced[1::2]), ("one_hot", skewed)):
+        if held:
+            found = _errors(link, held)
             record |= {
                 f"{name}_points": found.count,
                 f"{name}_mape": round(found.mape, 4),

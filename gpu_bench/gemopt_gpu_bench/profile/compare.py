@@ -38,7 +38,7 @@ class Comparison:
     verdict: Verdict
 
 
-def judge(ratio: float, low: float, high: float, spread: float) -> Comparison:
+def classify(ratio: float, low: float, high: float, spread: float) -> Comparison:
     """Classify a ratio: its interval against the spread of one GPU.
 
     Parameters
@@ -65,7 +65,7 @@ def compare_samples(
 ) -> Comparison:
     """Compare the samples of one load; the interval is p10/p90 against p90/p10."""
     a, b = summary(first), summary(second)
-    return judge(b.median / a.median, b.p10 / a.p90, b.p90 / a.p10, spread)
+    return classify(b.median / a.median, b.p10 / a.p90, b.p90 / a.p10, spread)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def compare_profiles(
     }
     ratios = np.array([point.ratio for point in points.values()])
     low, high = bootstrap_interval([ratios], lambda r: float(np.median(r)))
-    overall = judge(float(np.median(ratios)), low, high, spread)
+    overall = classify(float(np.median(ratios)), low, high, spread)
     return ProfileComparison(overall, points, spread)
 
 

@@ -41,7 +41,7 @@ from gemopt_gpu_bench.profile.settings import (
 )
 
 PER_RANGE = 16  # vectors of the first round for each range
-JUDGES = 36  # validation vectors, and as many trace-like ones
+VALIDATION_LOADS = 36  # validation vectors, and as many trace-like ones
 FINGERPRINT = (1, 16, 64, 256, 1024, 2048, 4096, 8192)
 
 #: Called with (points measured, points planned so far, text).
@@ -138,7 +138,7 @@ def profile(
         Multiprocessors to use; None uses all.
     trace
         Routing counts ``[steps, layers, experts]``. Vectors are drawn from its first
-        half, trace-like judges from its second; None draws Dirichlet popularities.
+        half, trace-like ones to validate from its second; None draws popularities.
     journal, resume
         Where points are kept for resuming, and whether to do so.
     progress
@@ -153,7 +153,7 @@ def profile(
         run.session.on_point = book.add
     try:
         _measure_boundaries(run)
-        _measure_judges(run)
+        _measure_validation(run)
         fits, missed = _fit_until_good(run)
         cold_hot = _fingerprint(run)
     finally:
@@ -233,19 +233,19 @@ def _measure_boundaries(run: Run) -> None:
     bisect_curve(measure, settings.max_tokens)
 
 
-def _measure_judges(run: Run) -> None:
+def _measure_validation(run: Run) -> None:
     """Vectors that no fit will see: trace-like ones, and harsher ones."""
     settings = run.settings
     top = settings.top_mean
-    args = run.limits, JUDGES, top, run.rng
+    args = run.limits, VALIDATION_LOADS, top, run.rng
     trace = vector_loads("trace", run.unseen_routing, *args)
     sizes = settings.experts, settings.total_experts, 2 * settings.max_tokens
     harsh = Popularity.generated(*sizes, run.rng)
-    half = JUDGES // 2
-    judges = vector_loads("validation", harsh, run.limits, half, top, run.rng)
+    half = VALIDATION_LOADS // 2
+    loads = vector_loads("validation", harsh, run.limits, half, top, run.rng)
     sparse = Sparse(settings.experts, settings.max_tokens)
-    judges += vector_loads("validation", sparse, run.limits, half, top, run.rng)
-    run.measure([*trace, *judges], "validation")
+    loads += vector_loads("validation", sparse, run.limits, half, top, run.rng)
+    run.measure([*trace, *loads], "validation")
 
 
 def _fit_until_good(run: Run) -> tuple[list[Fit], list[str]]:

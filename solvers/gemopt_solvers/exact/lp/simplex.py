@@ -69,7 +69,7 @@ def _entering(
 def _shake(
     t: np.ndarray, columns: int, column: np.ndarray, state: np.ndarray, shaken: int
 ) -> None:
-    """Perturb the costs of the first `shaken` variables, each by another small amount."""
+    """Perturb the costs of the first `shaken` variables, each by its own amount."""
     unit = _SHAKE * max(abs(t[0, 0]), 1.0)
     for j in range(1, columns + 1):
         if column[j] < shaken and state[column[j]] == FREE:

@@ -47,7 +47,7 @@ def run_lpbb(
     seed: int,
     stop: Callable[[], bool],
 ) -> Answer:
-    """Search one layer, from the best of several searches: a better start prunes more."""
+    """Search one layer from the best of several searches, as that prunes more."""
     late = Deadline(stop, seconds)
     if problem.instance.num_experts > _INSTANT:
         hint = _polished(problem, hint, Deadline(stop, seconds / 4), jobs, seed)
