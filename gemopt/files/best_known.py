@@ -7,8 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from gemopt.files.atomic import write_text
+from gemopt.files.catalog import folder, read_catalog
 from gemopt.files.json_text import dump_json
 from gemopt.files.schema import Document, read_document
+from gemopt.files.sha256 import file_sha256
 
 FORMAT = "gemopt-best-known"
 VERSION = 1
@@ -64,3 +66,23 @@ def write_best_known(root: Path, known: Mapping[str, BestKnown]) -> None:
     entries = {name: known[name].model_dump() for name in sorted(known)}
     document = {"format": FORMAT, "version": VERSION, "instances": entries}
     write_text(root / FILE, dump_json(document))
+
+
+def best_known_us(path: Path, instances: Path | None = None) -> float | None:
+    """Best known objective of an instance file, us, or None.
+
+    Looked up in the folder that the file lies in (``FOLDER/FAMILY/NAME.json``), then
+    in `instances`, else ``$GEMOPT_INSTANCES``, else ``./instances``. Only a catalogue
+    entry with the very content of the file counts, so a copy of an instance has its
+    value and another instance of the same name has none.
+    """
+    content = file_sha256(path)
+    for root in dict.fromkeys((path.resolve().parent.parent, folder(instances))):
+        if not (root / "catalog.json").is_file():
+            continue
+        for entry in read_catalog(root).instances:
+            if entry.sha256 == content:
+                known = read_best_known(root).get(entry.name)
+                if known is not None and known.value_us is not None:
+                    return known.value_us
+    return None

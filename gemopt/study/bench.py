@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gemopt.model.instance import Instance
+from gemopt.run.stop import StopReason
 
 PACKAGES = ("gemopt", "numpy", "numba", "scipy", "ortools", "highspy")
 
@@ -23,7 +24,9 @@ class Task:
     """One run; its fields are the key that makes a run file resumable."""
 
     instance: str
+    digest: str  #: of the instance, so that one of the same name is another run
     solver: str
+    params: Mapping[str, Any]
     seed: int
     time_limit: float | None
     iterations: int | None
@@ -66,6 +69,8 @@ def bench(
     seeds: Iterable[int],
     path: str | Path,
     *,
+    params: Mapping[str, Mapping[str, Any]] = {},
+    best_known: Mapping[str, float] = {},
     time_limit: float | None = None,
     iterations: int | None = None,
     unseen: float | None = None,
@@ -75,10 +80,12 @@ def bench(
 ) -> int:
     """Run every solver on every instance with every seed; append to a `.jsonl` file.
 
-    Every run gets one core and the same limits, whatever its solver. Runs that the
-    file already holds are not repeated, so an interrupted benchmark is resumed by
-    starting it again. Lines are complete or absent: each is flushed at once, and an
-    unfinished last line is dropped on the next start.
+    Every run gets one core and the same limits, whatever its solver; loading and
+    compiling come before its clock. Runs that the file already holds are not repeated,
+    so an interrupted benchmark is resumed by starting it again. A refusal is such a
+    run, and so is one that finds nothing; one that ends with an exception is recorded
+    but repeated. Lines are complete or absent: each is flushed at once, an unfinished
+    last line is dropped on the next start, and an interrupted run is not recorded.
 
     Parameters
     ----------
@@ -86,6 +93,10 @@ def bench(
         What to run; `instances` by name.
     path
         The run file.
+    params
+        Options by solver.
+    best_known
+        Best known objective over all steps by instance, us; recorded with the runs.
     time_limit, iterations
         Limits of one run.
     unseen
@@ -106,24 +117,32 @@ def bench(
     ------
     ValueError
         An unknown solver, or a file that holds something else than runs.
+    KeyboardInterrupt
+        Ctrl-C; the runs that ended before are in the file.
     """
+    from gemopt.files.digest import instance_digest
     from gemopt.run import registry
 
     for name in solvers:
         if name != "auto":
             registry.entry(name)
     target = Path(path)
-    known = {_key(run) for run in _repaired(target)}
+    known = {run_key(run) for run in _repaired(target) if not run.get("fault")}
+    digests = {name: instance_digest(each) for name, each in instances.items()}
+    limits = (time_limit, iterations, unseen, bound_effort)
     tasks = [
-        Task(name, solver, seed, time_limit, iterations, unseen, bound_effort)
+        Task(name, digests[name], solver, params.get(solver, {}), seed, *limits)
         for name in instances
         for solver in solvers
         for seed in seeds
     ]
-    todo = [task for task in tasks if _key(asdict(task)) not in known]
+    todo = [task for task in tasks if run_key(asdict(task)) not in known]
     header = machine(jobs)
     with target.open("a", encoding="utf-8") as file:
         for run in _results(todo, instances, jobs):
+            if run.get("stop_reason") == StopReason.INTERRUPTED:
+                raise KeyboardInterrupt
+            run["best_known_us"] = best_known.get(run["instance"])
             file.write(json.dumps({**run, "machine": header}, allow_nan=False) + "\n")
             file.flush()
             done(run)
@@ -143,9 +162,10 @@ def _results(
 
 
 def run_task(task: Task, instance: Instance) -> dict[str, Any]:
-    """Make one run and return its record; a refusal is a record too."""
+    """Make one run and return its record; a refusal and a fault are records too."""
     from gemopt.cost.evaluate import evaluate
     from gemopt.run.solve import solve
+    from gemopt.study.warm import warm
 
     seen, later = instance, None
     if task.unseen is not None:
@@ -153,9 +173,11 @@ def run_task(task: Task, instance: Instance) -> dict[str, Any]:
     record: dict[str, Any] = asdict(task)
     began = time.time()
     try:
+        warm(seen, task.solver, task.params)
         result = solve(
             seen,
             task.solver,
+            params=dict(task.params) or None,
             seed=task.seed,
             time_limit=task.time_limit,
             iterations=task.iterations,
@@ -163,6 +185,9 @@ def run_task(task: Task, instance: Instance) -> dict[str, Any]:
         )
     except ValueError as error:
         return {**record, "error": str(error), "started": began}
+    except Exception as error:  # somebody else's solver; the other runs go on
+        text = f"{type(error).__name__}: {error}"
+        return {**record, "error": text, "fault": True, "started": began}
     unseen_us = None
     if later is not None and result.placement is not None:
         unseen_us = evaluate(later, result.placement).objective
@@ -186,7 +211,7 @@ def finite(value: float) -> float | None:
 
 
 def read_runs(path: str | Path) -> list[dict[str, Any]]:
-    """Read a run file.
+    """Read a run file; of a run that was repeated the last line counts.
 
     Raises
     ------
@@ -195,16 +220,16 @@ def read_runs(path: str | Path) -> list[dict[str, Any]]:
     OSError
         The file cannot be read.
     """
-    runs = []
+    runs: dict[tuple[Any, ...], dict[str, Any]] = {}
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             run = json.loads(line)
-            _key(run)
+            key = run_key(run)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number} is no run: {error}") from error
-        runs.append(run)
-    return runs
+        runs[key] = run
+    return list(runs.values())
 
 
 def _repaired(path: Path) -> list[dict[str, Any]]:
@@ -220,5 +245,10 @@ def _repaired(path: Path) -> list[dict[str, Any]]:
     return read_runs(path)
 
 
-def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(run[name] for name in Task.__dataclass_fields__)
+def run_key(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes a run the same run."""
+    values = (run[name] for name in Task.__dataclass_fields__)
+    return tuple(
+        json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+        for value in values
+    )

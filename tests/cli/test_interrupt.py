@@ -111,7 +111,7 @@ def test_bench_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     gemopt.solve(_hard(tmp_path / "hard.json"), "search", iterations=1)
     arguments = ["bench", tmp_path / "hard.json", "-o", path, "-s", "search"]
-    arguments += ["--time-limit", 1, *(x for s in range(6) for x in ("--seed", s))]
+    arguments += ["--time-limit", 1, "--seeds", "0-5"]
     process = _start(*arguments)
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -127,6 +127,12 @@ def test_bench_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     again = _start(*arguments, "--json")
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
-    assert json.loads(out) == {"runs": 6 - before, "kept": before, "file": str(path)}
+    assert json.loads(out) == {
+        "runs": 6 - before,
+        "kept": before,
+        "faults": 0,
+        "interrupted": False,
+        "file": str(path),
+    }
     assert path.read_text().startswith(kept)
     assert sorted(run["seed"] for run in read_runs(path)) == list(range(6))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,3 +71,88 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"some": "thing"}) + "\n")
     with pytest.raises(ValueError, match="line 1 is no run"):
         bench(["linear"], _instances(), [0], path)
+
+
+def test_an_interrupted_run_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second run leaves the first; the next call makes the others."""
+    from gemopt_solvers.lpt import Lpt
+
+    solve = Lpt.solve
+
+    def pressed(self: Lpt, instance: Instance, **options: Any) -> Any:
+        if instance.num_steps > 2:  # not the warm-up
+            raise KeyboardInterrupt
+        return solve(self, instance, **options)
+
+    path = tmp_path / "runs.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(Lpt, "solve", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            bench(["linear", "lpt"], _instances(), [0], path)
+    assert [run["solver"] for run in read_runs(path)] == ["linear"]
+    assert bench(["linear", "lpt"], _instances(), [0], path) == 3
+    reasons = {run["stop_reason"] for run in read_runs(path)}
+    assert len(read_runs(path)) == 4 and "interrupted" not in reasons
+
+
+def test_a_faulty_solver_is_a_row_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception is recorded, the others run, and a later call repeats it."""
+    from gemopt_solvers.lpt import Lpt
+
+    def broken(self: Lpt, instance: Instance, **options: Any) -> Any:
+        raise ZeroDivisionError("division by zero")
+
+    path = tmp_path / "runs.jsonl"
+    known = {"a": _instances()["a"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(Lpt, "solve", broken)
+        assert bench(["lpt", "linear"], known, [0], path) == 2
+    faulty, fine = read_runs(path)
+    assert faulty["error"] == "ZeroDivisionError: division by zero" and faulty["fault"]
+    assert fine["objective_us"] > 0
+    assert bench(["lpt", "linear"], known, [0], path) == 1
+    runs = read_runs(path)
+    assert len(runs) == 2 and all(run["objective_us"] > 0 for run in runs)
+
+
+def test_another_instance_of_the_same_name_is_another_run(tmp_path: Path) -> None:
+    """A run is kept only for the very instance that it was made on."""
+    path = tmp_path / "runs.jsonl"
+    known = _instances()
+    assert bench(["linear"], {"x": known["a"]}, [0], path) == 1
+    assert bench(["linear"], {"x": known["b"]}, [0], path) == 1
+    assert bench(["linear"], {"x": known["a"]}, [0], path) == 0
+
+
+def test_options_are_part_of_a_run(tmp_path: Path) -> None:
+    """The same solver with other options runs again and says which they were."""
+    path = tmp_path / "runs.jsonl"
+    known = {"a": _instances()["a"]}
+    bench(["random"], known, [0], path, params={"random": {"draws": 3}})
+    assert bench(["random"], known, [0], path, params={"random": {"draws": 5}}) == 1
+    assert bench(["random"], known, [0], path, params={"random": {"draws": 3}}) == 0
+    assert [run["params"] for run in read_runs(path)] == [{"draws": 3}, {"draws": 5}]
+
+
+def test_the_clock_starts_after_a_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every timed run follows one on a sliver, with the same options."""
+    from gemopt_solvers.random import Random
+
+    solve, seen = Random.solve, []
+
+    def noted(self: Random, instance: Instance, **options: Any) -> Any:
+        seen.append((instance.num_steps, self.params.draws))
+        return solve(self, instance, **options)
+
+    monkeypatch.setattr(Random, "solve", noted)
+    params = {"random": {"draws": 4}}
+    bench(
+        ["random"], {"a": _instances()["a"]}, [0], tmp_path / "r.jsonl", params=params
+    )
+    assert seen == [(2, 4), (8, 4)]
