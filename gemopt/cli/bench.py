@@ -64,14 +64,7 @@ def command(
     params = solver_params(param, solvers)
     problems, best = _read(expand_instances(instance, instances), instances)
     total = len(problems) * len(solvers) * len(seeds)
-    made: list[dict[str, Any]] = []
-
-    def show(run: dict[str, Any]) -> None:
-        made.append(run)
-        if sys.stderr.isatty():
-            key = f"{run['instance']} {run['solver']} {run['seed']}"
-            print(f"{len(made)}/{total} {key}: {_told(run)}", file=sys.stderr)
-
+    show = _Shown(total)
     code = 0
     try:
         bench(
@@ -90,17 +83,44 @@ def command(
         )
     except KeyboardInterrupt:
         code = 130
-    kept = 0 if code else total - len(made)
+    _tell(show.made, total, output, interrupted=code == 130, as_json=as_json)
+    return code
+
+
+class _Shown:
+    """Keeps the runs made; on a terminal each is a line on stderr."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.made: list[dict[str, Any]] = []
+
+    def __call__(self, run: dict[str, Any]) -> None:
+        self.made.append(run)
+        if sys.stderr.isatty():
+            key = f"{run['instance']} {run['solver']} {run['seed']}"
+            done = f"{len(self.made)}/{self.total}"
+            print(f"{done} {key}: {_told(run)}", file=sys.stderr)
+
+
+def _tell(
+    made: list[dict[str, Any]],
+    total: int,
+    output: Path,
+    *,
+    interrupted: bool,
+    as_json: bool,
+) -> None:
+    """Say how many runs were made and kept, and where they are."""
+    kept = 0 if interrupted else total - len(made)
     faults = sum(bool(run.get("fault")) for run in made)
     if as_json:
         counts = {"runs": len(made), "kept": kept, "faults": faults}
-        print_json({**counts, "interrupted": code == 130, "file": str(output)})
-    elif code:
+        print_json({**counts, "interrupted": interrupted, "file": str(output)})
+    elif interrupted:
         print(f"interrupted: {len(made)} runs made, in {output}; start again to go on")
     else:
         more = f", {faults} of them faulty" if faults else ""
         print(f"{len(made)} runs made{more}, {kept} kept, in {output}")
-    return code
 
 
 def _told(run: dict[str, Any]) -> str:
