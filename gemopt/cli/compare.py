@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,11 +21,11 @@ from gemopt.cli.common import (
     TimeOption,
     microseconds,
     parse_effort,
-    percent,
     print_json,
     print_table,
     require_writable,
 )
+from gemopt.cli.comparison import Running, show
 
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
@@ -38,6 +39,10 @@ class Order(StrEnum):
     TIME = "time"
 
 
+#: Seconds for each solver where no limit is given, so that a slow one ends.
+DEFAULT_SECONDS = 30.0
+#: With fewer steps on one side, figures are warned of.
+FEW_STEPS = 16
 _KEYS = {Order.UNSEEN: "unseen_us", Order.SEEN: "seen_us", Order.TIME: "seconds"}
 
 SolversOption = Annotated[
@@ -62,8 +67,11 @@ def command(
         typer.Option(help="Share of the steps, at the end, that no solver sees."),
     ] = 0.5,
     reference: Annotated[
-        str, typer.Option(help="Solver that differences are taken against.")
-    ] = "linear",
+        str | None,
+        typer.Option(
+            help="Differences are against this solver [default: linear, or the first]."
+        ),
+    ] = None,
     sort: Annotated[
         Order | None, typer.Option(help="Order of the rows [default: as given].")
     ] = None,
@@ -77,21 +85,26 @@ def command(
     instances: InstancesOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Run several solvers on the first steps and judge them on the later ones."""
+    """Run several solvers on the first steps and judge them on the later ones.
+
+    Each has 30 s unless --time-limit or --iterations says otherwise.
+
+    Example: gemopt compare real-b512-g4-s68-tiles -s linear,eplb,search
+    """
     require_writable(picture, "--picture")
     value = parse_effort(bound)
     if picture is not None and not pareto:
         raise ValueError(f"--picture {picture} goes with --pareto")
-    from gemopt.cli.live import live_observer
+    from gemopt.cli.ranges import parse_solvers
     from gemopt.files.catalog import load
-    from gemopt.run.registry import entry
-    from gemopt.run.registry import solvers as all_solvers
     from gemopt.study.compare import compare
 
-    names = all_solvers() if solver == "all" else [n.strip() for n in solver.split(",")]
-    for name in {*names, reference} - {"auto"}:
-        entry(name)
+    names = parse_solvers(solver)
+    against = _reference(reference, names)
     problem = load(instance, instances)
+    _check_steps(problem, instance, unseen)
+    if time_limit is None and iterations is None:
+        time_limit = DEFAULT_SECONDS
     effort: dict[str, Any] = {
         "unseen": unseen,
         "time_limit": time_limit,
@@ -101,35 +114,63 @@ def command(
     }
     if pareto:
         return _pareto(problem, names, picture, as_json, effort)
-    observer = live_observer(time_limit, iterations)
-    rows = compare(problem, names, observer=observer, bound_effort=value, **effort)
+    live = Running(names, against, time_limit, iterations, bound)
+    rows = compare(
+        problem, names, observer=live, done=live.row, bound_effort=value, **effort
+    )
     code = 0 if any(math.isfinite(row["seen_us"]) for row in rows) else 1
     if rows[-1]["stop_reason"] == "interrupted":
         code = 130
     if sort is not None:
         rows.sort(key=lambda row: (math.isnan(row[_KEYS[sort]]), row[_KEYS[sort]]))
     if as_json:
-        print_json({"instance": problem.name, "unseen": unseen, "rows": rows})
+        document = {"instance": problem.name, "reference": against, **effort}
+        print_json({**document, "bound_effort": value, "rows": rows})
         return code
-    _show(problem, rows, reference)
+    show(problem, rows, against, bound)
     return code
 
 
-def _show(problem: Instance, rows: list[dict[str, Any]], reference: str) -> None:
-    """Print the table, with differences against `reference` or else the first row."""
-    base = next((row for row in rows if row["solver"] == reference), rows[0])
-    print(
-        f"{problem.name or 'instance'}: {problem.num_layers} layers, "
-        f"{problem.num_experts} experts in {problem.num_slots} slots on "
-        f"{problem.num_gpus} GPUs; {rows[0]['seen_steps']} steps seen, "
-        f"{rows[0]['unseen_steps']} unseen; differences against {base['solver']}"
-    )
-    parts = [] if problem.comm is None else ["straggler us", "communication us"]
-    header = ["solver", "seen us", "", "unseen us", "", *parts]
-    print_table(
-        [*header, "bound us", "gap", "seconds", ""],
-        [_cells(row, base, parts=bool(parts)) for row in rows],
-    )
+def _reference(given: str | None, names: list[str]) -> str:
+    """Name of the solver that differences are taken against.
+
+    Raises
+    ------
+    ValueError
+        It does not run.
+    """
+    if given is None:
+        return "linear" if "linear" in names else names[0]
+    if given not in names:
+        raise ValueError(
+            f"--reference {given} is not among --solvers {','.join(names)}; add it"
+        )
+    return given
+
+
+def _check_steps(problem: Instance, given: str, unseen: float) -> None:
+    """Refuse a single step; warn of few, on stderr.
+
+    Raises
+    ------
+    ValueError
+        There is one step, so that none can be kept back.
+    """
+    if problem.num_steps < 2:
+        raise ValueError(
+            f"{given}: has 1 step; --unseen {unseen:g} needs at least 2, to keep some "
+            "from the solvers"
+        )
+    if not 0.0 < unseen < 1.0:
+        return  # refused by `compare`
+    kept = round(problem.num_steps * unseen)
+    fewest = min(kept, problem.num_steps - kept)
+    if fewest < FEW_STEPS:
+        print(
+            f"warning: {given} has {problem.num_steps} steps, {fewest} in the smaller "
+            "part: differences between solvers may be chance",
+            file=sys.stderr,
+        )
 
 
 def _pareto(
@@ -166,24 +207,3 @@ def _pareto(
         ],
     )
     return 0
-
-
-def _cells(row: dict[str, Any], base: dict[str, Any], *, parts: bool) -> list[str]:
-    """Cells of a row; with `parts`, what of its unseen time is what."""
-    keys = ("unseen_straggler_us", "unseen_communication_us") if parts else ()
-    if row["refused"] is not None:
-        return [row["solver"], *["-"] * (7 + len(keys)), row["refused"]]
-    seen, unseen = row["seen_us"], row["unseen_us"]
-    gap = f"{100 * row['gap']:.2f} %" if math.isfinite(row["gap"]) else "-"
-    return [
-        row["solver"],
-        microseconds(seen),
-        percent(seen / base["seen_us"] - 1.0),
-        microseconds(unseen),
-        percent(unseen / base["unseen_us"] - 1.0),
-        *(microseconds(row[key]) for key in keys),
-        microseconds(row["lower_bound_us"]),
-        gap,
-        f"{row['seconds']:.3f}",
-        row["status"],
-    ]

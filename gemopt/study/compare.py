@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemopt.bounds.lower_bound import effort_seconds, lower_bound
 from gemopt.cost.evaluate import evaluate
-from gemopt.run import registry
 from gemopt.run.solve import solve
 from gemopt.run.stop import StopReason
+from gemopt.study.warm import warm
 
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
@@ -30,6 +30,7 @@ def compare(
     jobs: int = 1,
     observer: Observer | None = None,
     bound_effort: str | float = "quick",
+    done: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> list[dict[str, Any]]:
     """Run each solver on the first steps of `instance` and evaluate it on the rest.
 
@@ -47,14 +48,16 @@ def compare(
         Callbacks, told of each run in turn. After Ctrl-C no further solver runs.
     bound_effort
         As in `gemopt.solve`; the work is done once, from the best placement.
+    done
+        Called with each row as soon as its solver ended; bound and gap are not yet in.
 
     Returns
     -------
     list of dict
         One row per solver: seen and unseen objective and lower bound on the seen steps
         in us, gap, seconds, status, stop reason; straggler and communication alone on
-        the unseen steps in us; `refused` says why a solver could not take it. The bound
-        is the best one known, for all rows.
+        the unseen steps in us; `refused` says why a solver could not take it, or with
+        which exception it ended. The bound is the best one known, for all rows.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def compare(
         row = _blank(name, seen, later)
         rows.append(row)
         try:
-            _compile(seen, name)
+            warm(seen, name)
             result = solve(
                 seen,
                 name,
@@ -82,6 +85,11 @@ def compare(
             )
         except ValueError as error:
             row["refused"] = str(error)
+            done(row)
+            continue
+        except Exception as error:  # somebody else's solver; the other rows go on
+            row |= {"status": "faulty", "refused": f"{type(error).__name__}: {error}"}
+            done(row)
             continue
         results.append(result)
         row |= {
@@ -92,6 +100,7 @@ def compare(
         }
         if result.placement is not None:
             row |= _unseen(later, result.placement)
+        done(row)
         if result.stop_reason == StopReason.INTERRUPTED:
             break
     _share_bound(rows, _best_bound(seen, results, bound_effort))
@@ -125,15 +134,6 @@ def _unseen(later: Instance, placement: Placement) -> dict[str, float]:
         "unseen_straggler_us": cost.straggler_us,
         "unseen_communication_us": cost.communication_us,
     }
-
-
-def _compile(instance: Instance, solver: str) -> None:
-    """Run a solver on a sliver of the instance, so that no row counts compilation."""
-    sliver = instance.layer(0).steps(0, min(2, instance.num_steps))
-    # A clock would stop after the first kernel; only a proof may need one.
-    exact = solver != "auto" and registry.entry(solver).load().exact
-    limit = 0.5 if exact else None
-    solve(sliver, solver, iterations=2, time_limit=limit, trace=False)
 
 
 def _best_bound(seen: Instance, results: list[Result], effort: str | float) -> float:

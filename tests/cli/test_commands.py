@@ -281,3 +281,38 @@ def test_check_verifies_a_stored_bound(
     assert report["verified_bound_us"] == pytest.approx(found.value)
     assert report["verified_bound_us"] <= report["objective_us"]
     assert "verified bound" in cli("check", path, out, "--bound", bound).out
+
+
+def test_compare_refuses_a_reference_that_does_not_run(cli: Cli, path: Path) -> None:
+    """A reference outside the list is named, not replaced in silence."""
+    run = cli("compare", path, "-s", "lpt,eplb", "--reference", "gem")
+    assert run.code == 2 and "--reference gem is not among --solvers" in run.err
+    shown = cli("compare", path, "-s", "lpt,eplb").out
+    assert "differences against lpt" in shown
+
+
+def test_compare_warns_of_few_steps(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """Few steps are a warning on stderr with the file's name; one step is refused."""
+    run = cli("compare", path, "-s", "linear")
+    assert run.code == 0 and f"warning: {path} has 12 steps" in run.err
+    one = gemopt.load(path).steps(0, 1)
+    gemopt.save(one, tmp_path / "one.json")
+    run = cli("compare", tmp_path / "one.json", "-s", "linear")
+    assert run.code == 2 and "one.json: has 1 step; --unseen 0.5" in run.err
+
+
+def test_compare_survives_a_faulty_solver(
+    cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception in a solver is a row with its error; the other rows are there."""
+    from gemopt_solvers.lpt import Lpt
+
+    def broken(self: Lpt, instance: gemopt.Instance, **options: object) -> object:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Lpt, "solve", broken)
+    run = cli("compare", path, "-s", "lpt,linear")
+    assert run.code == 0
+    assert "lpt faulty: ZeroDivisionError: division by zero" in run.out
+    tables = [line for line in run.out.splitlines() if line.startswith("linear")]
+    assert tables and all(len(line) <= 80 for line in run.out.splitlines())
