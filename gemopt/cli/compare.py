@@ -105,30 +105,29 @@ def command(
     _check_steps(problem, instance, unseen)
     if time_limit is None and iterations is None:
         time_limit = DEFAULT_SECONDS
-    effort: dict[str, Any] = {
-        "unseen": unseen,
-        "time_limit": time_limit,
-        "iterations": iterations,
-        "seed": seed,
-        "jobs": jobs,
-    }
+    effort: dict[str, Any] = {"unseen": unseen, "seed": seed, "jobs": jobs}
+    effort |= {"time_limit": time_limit, "iterations": iterations}
     if pareto:
         return _pareto(problem, names, picture, as_json, effort)
     live = Running(names, against, time_limit, iterations, bound)
     rows = compare(
         problem, names, observer=live, done=live.row, bound_effort=value, **effort
     )
-    code = 0 if any(math.isfinite(row["seen_us"]) for row in rows) else 1
-    if rows[-1]["stop_reason"] == "interrupted":
-        code = 130
     if sort is not None:
         rows.sort(key=lambda row: (math.isnan(row[_KEYS[sort]]), row[_KEYS[sort]]))
     if as_json:
         document = {"instance": problem.name, "reference": against, **effort}
         print_json({**document, "bound_effort": value, "rows": rows})
-        return code
-    show(problem, rows, against, bound)
-    return code
+    else:
+        show(problem, rows, against, bound)
+    return _code(rows)
+
+
+def _code(rows: list[dict[str, Any]]) -> int:
+    """Exit code: 130 after Ctrl-C, 1 if no solver found anything."""
+    if any(row["stop_reason"] == "interrupted" for row in rows):
+        return 130
+    return 0 if any(math.isfinite(row["seen_us"]) for row in rows) else 1
 
 
 def _reference(given: str | None, names: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemopt.cli.common import microseconds, percent, print_table
 from gemopt.cli.live import live_observer
-from gemopt.run.progress import Observer
+from gemopt.run.observer import Observer
 
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
