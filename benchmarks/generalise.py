@@ -14,7 +14,6 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,7 +22,8 @@ from benchmarks.search import LAYERS, SHAPES, STEPS, error, objective, solved
 from gemopt import Instance
 from gemopt.traffic import synthetic_instance
 from gemopt_solvers.search.evaluation_steps import resample
-from gemopt_solvers.search.presets import PRESETS
+from gemopt_solvers.search.presets import BEST, PRESETS
+from gemopt_solvers.search.presets import preset as stages_of
 
 LONG = 2048
 OPPONENTS = ("eplb", "meancov")
@@ -57,15 +57,15 @@ def cases(
                     yield row, seen, unseen, other.steps(2 * STEPS, 2 * STEPS + LONG)
 
 
-def placed(steps: Instance, unseen: Instance, preset: str, on: bool) -> float:
+def placed(steps: Instance, unseen: Instance, name: str, on: bool) -> float:
     """Objective on `unseen` of a placement found on `steps`."""
-    return objective(unseen, solved(steps, "search", preset=preset, resample=on))
+    return objective(unseen, solved(steps, "search", preset=name, resample=on))
 
 
 def ceiling(seeds: list[int]) -> Iterator[Row]:
     """Placements on other steps of the process, and on the unseen ones."""
     # Windows of longer traces are wider and swing less: larger z must be on offer.
-    PRESETS["oracle"] = replace(PRESETS["best"], z=(4.0, 8.0, 16.0, 32.0))
+    PRESETS["oracle"] = stages_of(**(BEST | {"z": (4.0, 8.0, 16.0, 32.0)}))
     for row, seen, unseen, other in cases(SHAPES, seeds):
         row["best"] = placed(seen, unseen, "best", True)
         row["best on the process"] = placed(other, unseen, "oracle", False)

@@ -13,7 +13,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,9 @@ from gemopt.traffic.serving import serving_steps
 from gemopt.traffic.synthetic import gpu_speeds
 from gemopt_solvers.eplb import eplb_phy2log
 from gemopt_solvers.search import place_counts
+from gemopt_solvers.search.presets import DEFAULT
 from gemopt_solvers.search.presets import PRESETS as PRESETS_TABLE
+from gemopt_solvers.search.presets import preset as stages_of
 
 PRESETS = ("fast", "default", "best")
 SHAPES = tuple(
@@ -120,7 +121,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no descent on windows": {"window_work": 0.0},
     "no descent on steps": {"step_work": 0.0},
     "4 times that work": {"step_work": 8.8e6},
-    "no annealing": {"anneal_slots": 0},
+    "no annealing": {"anneal": None},
     "1 exchange tried a pair": {"tries": 1},
     "16 exchanges tried a pair": {"tries": 16},
 }
@@ -136,7 +137,7 @@ def ablation(args: argparse.Namespace) -> Iterator[Row]:
             )
             seen, unseen = instance.split()
             for name, change in VARIANTS.items():
-                PRESETS_TABLE["variant"] = replace(PRESETS_TABLE["default"], **change)
+                PRESETS_TABLE["variant"] = stages_of(**(DEFAULT | change))
                 start = time.perf_counter()
                 placement = solved(seen, "search", preset="variant")
                 seconds = time.perf_counter() - start

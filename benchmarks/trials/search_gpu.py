@@ -17,7 +17,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +74,12 @@ def prepare(path: Path, layers: int, seeds: list[int]) -> None:
     """Store placements' quality and processor times of `search`, one thread."""
     import gemopt
     from gemopt.traffic import synthetic_instance
-    from gemopt_solvers.search.presets import PRESETS
+    from gemopt_solvers.search.presets import BEST, PRESETS
+    from gemopt_solvers.search.presets import preset as stages_of
 
     # What the GPU does: descent on the given steps to its end, no annealing.
-    PRESETS[ALIKE[0]] = replace(
-        PRESETS["best"], z=(4.0, 8.0), tries=4, rounds=0, proposals=0, anneal_work=0.0,
-        entries=0,
-    )  # fmt: skip
+    alike = {"z": (4.0, 8.0), "tries": 4, "anneal": None, "rounds": 0, "entries": 0}
+    PRESETS[ALIKE[0]] = stages_of(**(BEST | alike))
     record: dict[str, Any] = {}
     if path.exists():  # what the GPU did stays while the traffic is the same
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from gemopt.jit import kernel
 from gemopt.model.instance import Instance
 from gemopt.run.bases import Rounds, offer_row
 from gemopt.run.layers import BestRows, Work
-from gemopt_solvers.search.first.copies import room_into
+from gemopt_solvers.search.first.copies import room_of
 from gemopt_solvers.search.first.greedy import fullest_first_into
 
 WINDOWS = 64  #: at most as many windows of steps
@@ -68,8 +68,7 @@ def meancov_row(loads: Ints, weights: Floats, slots: Ints) -> Ints:
     """
     mean, cov = _statistics(loads, weights)
     need = mean + Z * np.sqrt(np.diag(cov))
-    room = np.zeros(len(slots) + 1, dtype=np.int64)
-    room_into(slots, room)
+    room = room_of(slots)
     first = np.concatenate([[0], np.cumsum(slots)])
     extra = int(slots.sum()) - len(mean)
     order = np.argsort(-need, kind="stable")

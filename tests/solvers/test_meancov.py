@@ -8,7 +8,7 @@ from gemopt import Instance
 from gemopt.latency import affine
 from gemopt.traffic import synthetic_instance
 from gemopt_solvers.meancov import WINDOWS, Z, meancov_row, place_into
-from gemopt_solvers.search.first.copies import room_into
+from gemopt_solvers.search.first.copies import room_of
 
 
 def test_experts_that_swing_together_are_parted() -> None:
@@ -42,8 +42,7 @@ def test_tree_search_improves_on_dealing_by_need_alone() -> None:
         loads, first = instance.loads[0], np.arange(0, 41, 5)
         mean, cov = loads.mean(axis=1), np.cov(loads, bias=True)
         need = mean + Z * np.sqrt(np.diag(cov))
-        room, copies = np.zeros(9, dtype=np.int64), np.empty(32, dtype=np.int64)
-        room_into(instance.slots, room)
+        room, copies = room_of(instance.slots), np.empty(32, dtype=np.int64)
         leaf, free = np.empty(40, dtype=np.int64), np.full(1, -1)
         group = np.zeros(32, dtype=np.int64)
         place_into(mean, cov, need, group, free, room, first, copies, leaf)

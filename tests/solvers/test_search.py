@@ -12,7 +12,11 @@ from gemopt.traffic import synthetic_instance
 from gemopt_solvers.search import place_counts
 from gemopt_solvers.search.layer import LayerSearch
 from gemopt_solvers.search.presets import PRESETS
-from gemopt_solvers.search.state.additive_terms import fold, fold_expert_into
+from gemopt_solvers.search.stages import Anneal, Restart, Turn
+from gemopt_solvers.search.state.additive_terms import (
+    additive_terms,
+    expert_terms_into,
+)
 from tests.brute_force import best_placement
 from tests.strategies import instances, random_placement
 
@@ -28,8 +32,8 @@ def test_state_agrees_with_evaluate(instance: Instance, seed: int) -> None:
     placement = random_placement(np.random.default_rng(seed), instance)
     exact = gemopt.evaluate(instance, placement).per_layer
     for layer in range(instance.num_layers):
-        search = LayerSearch(instance, layer, PRESETS["fast"])
-        search.load_row(placement.phy2log[layer])
+        search = LayerSearch(instance, layer)
+        search.take(placement.phy2log[layer])
         assert search.now == pytest.approx(exact[layer], rel=1e-5, abs=1e-4)
 
 
@@ -37,23 +41,23 @@ def test_state_agrees_with_evaluate(instance: Instance, seed: int) -> None:
 @RELAXED
 def test_annealing_keeps_its_books(instance: Instance, seed: int) -> None:
     """After annealing and descent the claimed cost is that of the claimed row."""
-    search = LayerSearch(instance, 0, PRESETS["default"])
+    search, rng = LayerSearch(instance, 0), np.random.default_rng(seed)
     start = random_placement(np.random.default_rng(seed), instance)
-    search.statistics()
-    search.load_row(start.phy2log[0])
+    search.fill_statistics()
+    search.take(start.phy2log[0])
     first = search.cost
-    search.anneal(np.random.default_rng(seed), 200, 0.05, 0.001)
-    search.load_row(search.best.copy())
-    for _ in search.descend():
-        pass
+    Anneal().cool(search, rng, 200, 0.05, 0.001)
+    for stage in (Restart(), PRESETS["default"].first[-1]):
+        for _ in stage.run(search, Turn(1, rng, instance.num_steps)):
+            pass
     placement = Placement(search.best[None], instance.slots)
     exact = gemopt.evaluate(instance.layer(0), placement).objective
     assert search.cost == pytest.approx(exact, rel=1e-5, abs=1e-4)
     assert search.cost <= first * (1 + 1e-6)
 
 
-def test_fold_equals_formula() -> None:
-    """A folded line is its coefficients times active, tiles and share."""
+def test_additive_terms_equal_the_formula() -> None:
+    """A terms line is its coefficients times active, tiles and share."""
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 200, (3, 50))
     tokens.setflags(write=False)
@@ -61,7 +65,7 @@ def test_fold_equals_formula() -> None:
     rows = rng.integers(0, 2, 50)
     out = np.empty(50)
     for copies in (1, 2, 3):
-        fold_expert_into(tokens, 1, copies, coef, rows, out)
+        expert_terms_into(tokens, 1, copies, coef, rows, out)
         share, c = tokens[1] / copies, coef[rows].T
         wanted = c[0] * (share > 0) + c[1] * np.ceil(share / c[3]) + c[2] * share
         np.testing.assert_allclose(out, wanted, rtol=1e-12)
@@ -70,9 +74,9 @@ def test_fold_equals_formula() -> None:
 def test_gpus_that_differ_by_speed_share_a_stream() -> None:
     """One stream serves all GPUs of one shape, whatever their speeds."""
     instance = synthetic_instance(16, 8, steps=8, speeds="unequal")
-    folded = fold(instance, 0)
-    assert len(folded.stream_row) == 1
-    assert len(np.unique(folded.scale)) > 1
+    terms = additive_terms(instance, 0)
+    assert len(terms.stream_row) == 1
+    assert len(np.unique(terms.scale)) > 1
 
 
 @pytest.mark.parametrize("slots", [[2, 2], [3, 2], [3, 3], [2, 2, 1]])

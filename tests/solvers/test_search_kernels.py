@@ -5,13 +5,12 @@ import pytest
 
 from gemopt.parts.copies import replica_counts
 from gemopt.traffic import synthetic_instance
-from gemopt_solvers.search.first.copies import copies_into, room_into, volatility_into
+from gemopt_solvers.search.first.copies import copies_into, room_of, volatility_into
 from gemopt_solvers.search.first.greedy import fullest_first_into, greedy_into
 from gemopt_solvers.search.layer import LayerSearch
-from gemopt_solvers.search.moves.exchange import line_costs
-from gemopt_solvers.search.presets import PRESETS
+from gemopt_solvers.search.state.latency import exchange_cost, rest_into
 from gemopt_solvers.search.state.moments import moments_into
-from gemopt_solvers.search.state.sums import fold_lanes
+from gemopt_solvers.search.state.sums import sum_lanes
 from gemopt_solvers.search.state.windows import (
     padded,
     windows_into,
@@ -22,12 +21,12 @@ RNG = np.random.default_rng(3)
 
 
 @pytest.mark.parametrize("steps", [16, 48, 64, 192, 256, 320, 1024])
-def test_fold_lanes_sums(steps: int) -> None:
+def test_sum_lanes_sums(steps: int) -> None:
     """The lanes hold the sum of the row, whatever its length."""
     assert padded(steps) == steps
     values = RNG.random((2, steps)).astype(np.float32)
     wanted = values[1].sum(dtype=np.float64)
-    assert fold_lanes(values, 1, steps) == pytest.approx(wanted, rel=1e-5)
+    assert sum_lanes(values, 1, steps) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("even", [True, False])
@@ -52,8 +51,7 @@ def test_windows_are_weighted_means(even: bool) -> None:
 def test_copies_equal_the_numpy_rule(slots: list[int]) -> None:
     """Need per copy, as far as copies fit on distinct GPUs: `replica_counts`."""
     need = RNG.gamma(0.5, 1.0, 8)
-    room, copies = np.zeros(4, dtype=np.int64), np.zeros(8, dtype=np.int64)
-    room_into(np.array(slots), room)
+    room, copies = room_of(np.array(slots)), np.zeros(8, dtype=np.int64)
     copies_into(need, room, copies)
     wanted = replica_counts(need[None], np.array(slots))[0]
     np.testing.assert_array_equal(copies, wanted)
@@ -66,8 +64,7 @@ def test_greedy_fills_every_slot(seed: int) -> None:
     slots = rng.integers(1, 7, 4)
     slots[0] += max(0, 6 - int(slots.sum()))
     slots = slots.clip(max=6)
-    room, copies = np.zeros(5, dtype=np.int64), np.zeros(6, dtype=np.int64)
-    room_into(slots, room)
+    room, copies = room_of(slots), np.zeros(6, dtype=np.int64)
     copies_into(rng.gamma(0.3, 1.0, 6), room, copies)
     first = np.concatenate([[0], np.cumsum(slots)])
     for by_load in (True, False):
@@ -101,22 +98,17 @@ def test_moments_and_volatility() -> None:
 def test_cost_of_an_exchange_is_that_of_the_exchanged_row() -> None:
     """What a trial predicts is what the state costs after it."""
     instance = synthetic_instance(16, 4, 20, steps=40, speeds="unequal")
-    search = LayerSearch(instance, 0, PRESETS["default"])
-    search.construct(5.0)
-    state, row = search.fine, search.fine.phy2log.copy()
+    search = LayerSearch(instance, 0)
+    search.take(np.tile(np.arange(16), 2)[:20])
+    state, row = search.fine, search.best.copy()
     for i, j in ((0, 7), (2, 13), (4, 19), (6, 11)):
         a, b = i // 5, j // 5
         if row[i] in row[5 * b : 5 * b + 5] or row[j] in row[5 * a : 5 * a + 5]:
             continue
-        search.load_row(row)
-        others = [g for g in range(4) if g not in (a, b)]
-        state.scratch[0] = state.latency[others].max(axis=0)
-        keys = np.zeros(1)
-        line_costs(
-            state.latency, a, b, state.scale[a], state.scale[b], state.load, 0, 0,
-            state.phy2log, np.array([[i, j]]), 1, state.weights, state.scratch, keys,
-        )  # fmt: skip
+        search.take(row)
+        rest_into(state.times, a, b)
+        predicted = exchange_cost(state, search.curves, a, b, row[i], row[j])
         after = row.copy()
         after[i], after[j] = row[j], row[i]
-        search.load_row(after)
-        assert keys[0] == pytest.approx(search.now, rel=1e-5)
+        search.take(after)
+        assert predicted == pytest.approx(search.now, rel=1e-5)

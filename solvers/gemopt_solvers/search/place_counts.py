@@ -11,15 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from gemopt.arrays import Floats, Ints
 from gemopt.jit import kernel
-from gemopt.latency import affine
-from gemopt.latency.tables import compile_tables
 from gemopt_solvers.search.first.construct import (
     deal_copies,
     divide_loads,
-    place_windows,
+    improve_quadratic,
+    improve_windows,
+    place_greedily,
 )
-from gemopt_solvers.search.first.copies import room_into
-from gemopt_solvers.search.presets import PRESETS, WINDOW_CELLS, Preset
+from gemopt_solvers.search.first.copies import room_of
+from gemopt_solvers.search.presets import FAST
 from gemopt_solvers.search.state.build import coarse_state
 from gemopt_solvers.search.state.state import Singles, State
 from gemopt_solvers.search.state.windows import (
@@ -29,6 +29,7 @@ from gemopt_solvers.search.state.windows import (
     windows_into,
     windows_of_rows_into,
 )
+from gemopt_solvers.search.work import WINDOW_CELLS, window_pairs_tried
 
 
 def place_counts(
@@ -115,20 +116,19 @@ def place_windowed(
     slots: Ints,
     base: Floats,
     scale: Floats,
-    preset: Preset = PRESETS["fast"],
 ) -> Ints:
     """Place layers from window means ``[layers, experts, windows]``."""
     layers, experts, count = windows.shape
     gpus = len(slots)
-    state = coarse_state(experts, slots, count, compile_tables([affine(1.0, 1.0)]))
-    window_weights_into(weights, width, state.weights)
-    room = np.zeros(gpus + 1, dtype=np.int64)
-    room_into(slots, room)
+    state = coarse_state(experts, slots, count)
+    window_weights_into(weights, width, state.times.weights)
     phy2log = np.empty((layers, int(slots.sum())), dtype=np.int64)
-    looks = preset.window_looks(gpus, phy2log.shape[1], count)
+    most = window_pairs_tried(
+        FAST["window_work"], gpus, phy2log.shape[1], state.times.weights.shape[0]
+    )
     _place_all(
-        state, windows, base, scale, room, preset.z[0], preset.sweeps, looks,
-        preset.tries, phy2log,
+        state, windows, base, scale, room_of(slots), FAST["z"][0], FAST["sweeps"], most,
+        FAST["tries"], phy2log,
     )  # fmt: skip
     return phy2log
 
@@ -142,18 +142,24 @@ def _layers_into(loads: Ints, weights: Floats, width: int, out: Singles) -> None
 @kernel
 def _place_all(
     state: State, windows: Singles, base: Floats, scale: Floats, room: Ints, z: float,
-    sweeps: int, looks: int, tries: int, phy2log: Ints,
+    sweeps: int, most: int, tries: int, phy2log: Ints,
 ) -> None:  # fmt: skip
-    layers, experts, count = windows.shape
-    mean, need = np.empty(experts), np.empty(experts)
-    turned = np.empty((count, experts), dtype=np.float32)
-    cross = np.empty((base.shape[0], experts), dtype=np.float32)
-    for layer in range(layers):
-        state.load[0] = windows[layer]
-        deal_copies(state, z, room, mean, need)
-        divide_loads(state, mean)
-        place_windows(state, base, scale, mean, turned, cross, sweeps, looks, tries)
-        phy2log[layer] = state.phy2log
+    """Do the stages of preset ``fast`` on windows, layer by layer."""
+    seats, loads, times = state.seats, state.loads, state.times
+    load, mean = loads.load[0], np.empty(windows.shape[1])
+    for layer in range(windows.shape[0]):
+        for e in range(load.shape[0]):
+            for w in range(load.shape[1]):
+                load[e, w] = windows[layer, e, w]
+        deal_copies(load, times.weights, z, room, seats.replicas, mean)
+        divide_loads(load, seats.replicas, mean)
+        place_greedily(seats, mean, base, scale)
+        improve_quadratic(
+            seats, loads, times.weights, times.slope, mean, base, scale, sweeps
+        )
+        improve_windows(state, base, scale, most, tries)
+        for s in range(phy2log.shape[1]):
+            phy2log[layer, s] = seats.phy2log[s]
 
 
 def _slots(slots: ArrayLike, experts: int) -> NDArray[np.int64]:

@@ -10,20 +10,20 @@ from gemopt.arrays import Floats, Ints, frozen
 from gemopt.jit import kernel
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
-from gemopt_solvers.search.bounded_moves.descent import near_descent
+from gemopt_solvers.search.bounded_moves.descent import best_per_move_descent
 from gemopt_solvers.search.first.construct import BLUR, LEAST
 from gemopt_solvers.search.layer import adopt
-from gemopt_solvers.search.state.additive_terms import fold
+from gemopt_solvers.search.state.additive_terms import additive_terms
 from gemopt_solvers.search.state.build import fine_state
 from gemopt_solvers.search.state.latency import refresh_all
 from gemopt_solvers.search.state.moments import moments_into
-from gemopt_solvers.search.state.refresh_loads import refold_all
-from gemopt_solvers.search.state.state import State
+from gemopt_solvers.search.state.refresh_loads import refresh_loads
+from gemopt_solvers.search.state.state import Curves, State
 from gemopt_solvers.search.state.surrogate import surrogate_lines
 
 #: A layer may use this many times its even share of the moves.
 SHARES = 2
-LOOKS = 4  #: pairs of GPUs, for each change
+TRIED = 4  #: pairs of GPUs, for each change
 
 
 def spend_moves(instance: Instance, start: Placement, moves: int) -> Ints:
@@ -52,12 +52,14 @@ def spend_moves(instance: Instance, start: Placement, moves: int) -> Ints:
     path = np.zeros((layers, most, 4), dtype=np.int64)
     gains = np.zeros((layers, most))
     made = np.zeros(layers, dtype=np.int64)
-    folded = fold(instance, 0)
-    _, scale, mix = surrogate_lines(instance, 0, folded)
-    state = fine_state(instance, 0, folded, scale, mix)
+    terms = additive_terms(instance, 0)
+    _, scale, mix = surrogate_lines(instance, 0, terms)
+    state, curves = fine_state(instance, 0, terms, scale, mix)
     tokens = np.empty(instance.loads[0].shape, dtype=np.int64)
-    state = state._replace(tokens=frozen(tokens.view()))
-    _near_layers(state, tokens, instance.loads, start.phy2log, most, path, gains, made)
+    state = state._replace(loads=state.loads._replace(tokens=frozen(tokens.view())))
+    _improve_layers(
+        state, curves, tokens, instance.loads, start.phy2log, most, path, gains, made
+    )
     rows = start.phy2log.copy()
     for layer, count in enumerate(_shares(path[..., 3], gains, made, moves)):
         for slot, other, expert, _ in path[layer, :count].tolist():
@@ -68,27 +70,30 @@ def spend_moves(instance: Instance, start: Placement, moves: int) -> Ints:
 
 
 @kernel
-def _near_layers(
-    state: State, tokens: Ints, loads: Ints, rows: Ints, most: int, path: Ints,
-    gains: Floats, made: Ints,
+def _improve_layers(
+    state: State, curves: Curves | None, tokens: Ints, loads: Ints, rows: Ints,
+    most: int, path: Ints, gains: Floats, made: Ints,
 ) -> None:  # fmt: skip
     """Improve each layer; `tokens` is what `state` reads as its tokens."""
-    experts, steps = state.load.shape[1], state.weights.shape[0]
+    seats, times = state.seats, state.times
+    experts, steps = state.loads.load.shape[1], times.weights.shape[0]
     turned = np.empty((steps, experts), dtype=np.float32)
     total = 0.0
     for t in range(steps):
-        total += state.weights[t]
+        total += times.weights[t]
     for layer in range(rows.shape[0]):
-        tokens[:] = loads[layer]
-        state.replicas[:] = 1
-        refold_all(state)
-        moments_into(state.load[0], state.weights, state.moment, turned)
-        adopt(state, rows[layer])
-        refold_all(state)
-        cost = refresh_all(state)
-        made[layer] = near_descent(
-            state, BLUR * cost / total, LEAST * cost, 0.0, most, state.held.copy(),
-            LOOKS, path[layer], gains[layer],
+        for e in range(experts):
+            seats.replicas[e] = 1
+            for t in range(tokens.shape[1]):
+                tokens[e, t] = loads[layer, e, t]
+        refresh_loads(state.loads, seats.replicas)
+        moments_into(state.loads.load[0], times.weights, state.loads.moment, turned)
+        adopt(seats, rows[layer])
+        refresh_loads(state.loads, seats.replicas)
+        cost = refresh_all(state, curves)
+        made[layer] = best_per_move_descent(
+            state, curves, BLUR * cost / total, LEAST * cost, 0.0, most,
+            seats.held.copy(), TRIED, path[layer], gains[layer],
         )  # fmt: skip
 
 

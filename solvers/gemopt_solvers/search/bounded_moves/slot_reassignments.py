@@ -2,12 +2,19 @@
 
 import numpy as np
 
-from gemopt.jit import inlined, kernel
-from gemopt_solvers.search.state.state import Flags, Floats, Ints, Singles, State
-from gemopt_solvers.search.state.sums import fold_lanes
+from gemopt.jit import kernel
+from gemopt_solvers.search.state.state import (
+    Flags,
+    Floats,
+    Ints,
+    Seats,
+    Singles,
+    Times,
+)
+from gemopt_solvers.search.state.sums import sum_lanes
 
 
-@inlined
+@kernel
 def moved(phy2log: Ints, old: Flags, slot: int, gpu: int, expert: int) -> int:
     """Slots of `gpu` new to it once `slot` takes `expert`, less those now."""
     before, after = old[phy2log[slot], gpu], old[expert, gpu]
@@ -17,59 +24,69 @@ def moved(phy2log: Ints, old: Flags, slot: int, gpu: int, expert: int) -> int:
 
 
 @kernel
-def tilts_into(state: State, blur: float, tilt: Singles) -> None:
+def marginal_costs_into(times: Times, blur: float, marginal: Singles) -> None:
     """Write what a unit of load on each GPU costs at the margin, us."""
-    gpus, steps = tilt.shape
+    gpus, steps = marginal.shape
     one, zero = np.float32(1.0), np.float32(0.0)
     inverse = np.float32(0.25 / blur)
-    total = state.scratch[1]
-    total[:] = 0.0
+    total = times.scratch[1]
+    for t in range(steps):
+        total[t] = 0.0
     for g in range(gpus):
         for t in range(steps):
-            u = one - (state.top[0, t] - state.latency[g, t]) * inverse
+            u = one - (times.top[0, t] - times.latency[g, t]) * inverse
             u = u if u > zero else zero
             u = (u * u) * (u * u)
-            tilt[g, t] = u
+            marginal[g, t] = u
             total[t] += u
     for g in range(gpus):
-        scale = np.float32(state.scale[g])
+        scale = np.float32(times.scale[g])
         for t in range(steps):
-            tilt[g, t] *= scale * (state.weights[t] / total[t])
+            marginal[g, t] *= scale * (times.weights[t] / total[t])
 
 
 @kernel
-def margins_into(state: State, tilt: Singles, margin: Singles) -> None:
+def margins_into(
+    times: Times, load: Singles, used: int, marginal: Singles, margin: Singles
+) -> None:
     """Write what a copy of each expert costs at the margin, us ``[gpus, experts]``."""
-    gpus, steps = tilt.shape
-    used, product = state.tokens.shape[1], state.scratch
-    margin[:] = 0.0
+    gpus, steps = marginal.shape
+    product = times.scratch
     for g in range(gpus):
-        if not tilt[g].any():
-            continue
-        load = state.load[state.stream[g]]
-        if used == 1:
-            margin[g] = load[:, 0] * tilt[g, 0]
-            continue
+        stream, highest = times.stream[g], marginal[g, 0]
+        for t in range(1, steps):
+            highest = max(highest, marginal[g, t])
         for e in range(margin.shape[1]):
+            if highest == 0.0:  # never near the slowest: its load costs nothing
+                margin[g, e] = 0.0
+                continue
+            if used == 1:  # the only step is not worth a loop over its padding
+                margin[g, e] = load[stream, e, 0] * marginal[g, 0]
+                continue
             for t in range(steps):
-                product[1, t] = load[e, t] * tilt[g, t]
-            margin[g, e] = fold_lanes(product, 1, steps)
+                product[1, t] = load[stream, e, t] * marginal[g, t]
+            margin[g, e] = sum_lanes(product, 1, steps)
 
 
 @kernel
-def rank_gifts(
-    state: State, margin: Singles, old: Flags, room: int, gifts: Ints, worth: Floats
+def rank_reassignments(
+    seats: Seats,
+    margin: Singles,
+    old: Flags,
+    room: int,
+    given: Ints,
+    worth: Floats,
 ) -> int:
     """Write the slots to give away that promise most: slot, GPU, expert; how many."""
     gpus, experts = margin.shape
-    phy2log, first, copies = state.phy2log, state.first, state.replicas
+    phy2log, first, copies = seats.phy2log, seats.first, seats.replicas
     cost, split, takes = np.zeros(experts), np.empty(experts), np.empty(experts)
     for g in range(gpus):
         for i in range(first[g], first[g + 1]):
             cost[phy2log[i]] += margin[g, phy2log[i]]
     for e in range(experts):
         split[e] = 1.0 / (copies[e] + 1)
-    found, width, floor = 0, gifts.shape[0], 0.0
+    found, width, floor = 0, given.shape[0], 0.0
     ranked = np.empty(width, dtype=np.int64)
     for a in range(gpus):
         here = phy2log[first[a] : first[a + 1]]
@@ -92,16 +109,16 @@ def rank_gifts(
                 while k > 0 and worth[k - 1] < value:
                     worth[k] = worth[k - 1]
                     for c in range(3):
-                        gifts[k, c] = gifts[k - 1, c]
+                        given[k, c] = given[k - 1, c]
                     k -= 1
                 worth[k] = value
-                gifts[k, 0], gifts[k, 1], gifts[k, 2] = i, a, f
+                given[k, 0], given[k, 1], given[k, 2] = i, a, f
                 if found == width:
                     floor = worth[width - 1]
     return found
 
 
-@inlined
+@kernel
 def _takes_into(
     held: Ints, copies: Ints, margin: Singles, cost: Floats, split: Floats,
     takes: Floats, ranked: Ints,

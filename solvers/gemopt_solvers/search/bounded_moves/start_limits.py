@@ -11,10 +11,9 @@ from gemopt.cost.evaluate import evaluate
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.align import align
-from gemopt_solvers.search.bounded_moves.descent import near_descent
+from gemopt_solvers.search.bounded_moves.descent import best_per_move_descent
 from gemopt_solvers.search.first.construct import BLUR, LEAST
 from gemopt_solvers.search.layer import LayerSearch
-from gemopt_solvers.search.presets import PRESETS
 
 CHANGES = 8  #: of each slot, at most; descent ends long before
 
@@ -52,20 +51,20 @@ class MoveLimits:
             return np.inf
         return cost + self.move_us * moves
 
-    def near_row(self, layer: int) -> Ints:
+    def improved_start(self, layer: int) -> Ints:
         """Improve the start by the changes that pay most, within the limits."""
-        search = LayerSearch(self.instance, layer, PRESETS["best"])
-        search.statistics()
-        search.load_row(self.start.phy2log[layer])
-        state = search.fine
+        search = LayerSearch(self.instance, layer)
+        search.fill_statistics()
+        search.take(self.start.phy2log[layer])
         slots = self.instance.num_slots
         most = slots if self.max_moves is None else self.max_moves
-        near_descent(
-            state, BLUR * search.now / float(self.instance.weights.sum()),
-            LEAST * search.now, self.move_us, most, state.held.copy(), slots**2,
-            np.empty((CHANGES * slots, 4), np.int64), np.empty(CHANGES * slots),
+        best_per_move_descent(
+            search.fine, search.curves, BLUR * search.mean_latency,
+            LEAST * search.now, self.move_us, most, search.fine.seats.held.copy(),
+            slots**2, np.empty((CHANGES * slots, 4), np.int64),
+            np.empty(CHANGES * slots),
         )  # fmt: skip
-        return self.aligned(layer, state.phy2log.copy())
+        return self.aligned(layer, search.fine.seats.phy2log.copy())
 
     def cost(self, layer: int, row: Ints) -> float:
         """Objective of one layer, us."""

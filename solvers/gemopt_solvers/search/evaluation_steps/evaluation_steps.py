@@ -9,11 +9,11 @@ from gemopt.model.instance import Instance
 from gemopt.run.layers import BestRows, layer_rng
 from gemopt.run.progress import Monitor
 from gemopt_solvers.search.evaluation_steps.resample import can_resample, resampled
-from gemopt_solvers.search.layer import Judge
-from gemopt_solvers.search.state.additive_terms import Fold, fold
+from gemopt_solvers.search.layer import EvaluationSteps
+from gemopt_solvers.search.state.additive_terms import AdditiveTerms, additive_terms
 
 
-class Judging:
+class ResampledSteps:
     """Resampled steps of each layer, the same whenever they are asked for.
 
     Attributes
@@ -26,12 +26,12 @@ class Judging:
         self.instance, self.seed = instance, seed
         self.cells = cells if can_resample(instance) else 0
         self.num_steps = max(instance.num_steps, self.cells)
-        self._folded: Fold | None = None
+        self._terms: AdditiveTerms | None = None
 
-    def of(self, layer: int, shared: bool) -> Judge | None:
-        """Judge of one layer; None means the trace itself.
+    def of(self, layer: int, shared: bool) -> EvaluationSteps | None:
+        """Steps for one layer; None means those of the trace.
 
-        `shared` says that all layers fold alike, and the trace with them.
+        `shared` says that additive terms are the same for all layers and the trace.
         """
         if self.cells == 0:
             return None
@@ -39,13 +39,13 @@ class Judging:
         steps = resampled(self.instance, layer, self.cells, rng)
         if steps is None:
             return None
-        folded = self._folded if shared else None
-        if folded is None:
-            folded = self._folded = fold(steps, 0)
-        return Judge(steps, folded, shared)
+        terms = self._terms if shared else None
+        if terms is None:
+            terms = self._terms = additive_terms(steps, 0)
+        return EvaluationSteps(steps, terms, shared)
 
 
-class JudgedRows(BestRows):
+class ResampledRows(BestRows):
     """Rows whose `objective` may be on other steps than those of the instance."""
 
     def __init__(self, instance: Instance) -> None:

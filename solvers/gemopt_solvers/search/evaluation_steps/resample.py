@@ -28,7 +28,7 @@ DRAWS = 2  #: shifts from which the expected covariance of shifted steps is esti
 def resampled(
     instance: Instance, layer: int, cells: int, rng: np.random.Generator
 ) -> Instance | None:
-    """Make the one-layer instance on which placements of `layer` are judged.
+    """Make the one-layer instance on which placements of `layer` are compared.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def resampled(
     out = np.empty((instance.num_experts, int(sizes.sum())), dtype=np.int64)
     blocks_into(tokens, total, cluster, shifts, starts, stride, out)
     weight = instance.weights.sum() / out.shape[1]
-    judge = replace(
+    compared = replace(
         instance.layer(layer),
         loads=frozen(out[None]),
         weights=frozen(np.full(out.shape[1], weight)),
     )
-    judge.__dict__["tables"] = instance.tables
-    return judge
+    compared.__dict__["tables"] = instance.tables
+    return compared
 
 
 def can_resample(instance: Instance) -> bool:

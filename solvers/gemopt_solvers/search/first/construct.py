@@ -1,4 +1,4 @@
-"""A first placement of one layer from windows of steps."""
+"""A first placement of one layer from windows of steps, as kernels on its state."""
 
 import numpy as np
 
@@ -9,7 +9,14 @@ from gemopt_solvers.search.first.quadratic import cross_into, quadratic_descent
 from gemopt_solvers.search.moves.descent import descend, mark_all
 from gemopt_solvers.search.state.latency import refresh_all
 from gemopt_solvers.search.state.moments import moments_into
-from gemopt_solvers.search.state.state import Floats, Ints, Singles, State
+from gemopt_solvers.search.state.state import (
+    Floats,
+    Ints,
+    Loads,
+    Seats,
+    Singles,
+    State,
+)
 
 #: Softening of the local model, as a part of the mean latency.
 BLUR = 0.012
@@ -18,54 +25,66 @@ LEAST = 1e-6
 
 
 @kernel
-def deal_copies(state: State, z: float, room: Ints, mean: Floats, need: Floats) -> None:
-    """Set `replicas` by volatility; `load` must be that of single copies."""
-    volatility_into(state.load[0], state.weights, z, mean, need)
-    copies_into(need, room, state.replicas)
+def deal_copies(
+    load: Singles, weights: Singles, z: float, room: Ints, replicas: Ints, mean: Floats
+) -> None:
+    """Set `replicas` by volatility, and the mean loads, which are of single copies."""
+    need = np.empty(load.shape[0])
+    volatility_into(load, weights, z, mean, need)
+    copies_into(need, room, replicas)
 
 
 @kernel
-def divide_loads(state: State, mean: Floats) -> None:
+def divide_loads(load: Singles, replicas: Ints, mean: Floats) -> None:
     """Divide loads of single copies by the numbers of copies."""
-    load = state.load[0]
     for e in range(load.shape[0]):
-        inverse = np.float32(1.0 / state.replicas[e])
-        mean[e] /= state.replicas[e]
+        inverse = np.float32(1.0 / replicas[e])
+        mean[e] /= replicas[e]
         for t in range(load.shape[1]):
             load[e, t] *= inverse
 
 
 @kernel
-def place_windows(
-    state: State,
-    base: Floats,
-    scale: Floats,
-    mean: Floats,
-    turned: Singles,
-    cross: Singles,
-    sweeps: int,
-    looks: int,
-    tries: int,
-) -> None:
-    """Place by finishing time, then improve on the quadratic and the true objective."""
-    load = state.load[0]
+def place_greedily(seats: Seats, mean: Floats, base: Floats, scale: Floats) -> None:
+    """Place by finishing time."""
     greedy_into(
-        mean, state.replicas, base, scale, state.first, state.phy2log, state.held
+        mean, seats.replicas, base, scale, seats.first, seats.phy2log, seats.held
     )
-    moments_into(load, state.weights, state.moment, turned)
-    cross_into(state.phy2log, state.first, state.moment, cross)
+
+
+@kernel
+def improve_quadratic(
+    seats: Seats, loads: Loads, weights: Singles, slope: Singles, mean: Floats,
+    base: Floats, scale: Floats, sweeps: int,
+) -> None:  # fmt: skip
+    """Fill the moments, then exchange on the quadratic stand-in."""
+    load, moment = loads.load[0], loads.moment
+    experts, gpus = seats.held.shape
+    moments_into(
+        load, weights, moment, np.empty((load.shape[1], experts), dtype=np.float32)
+    )
+    cross = np.empty((gpus, experts), dtype=np.float32)
+    cross_into(seats.phy2log, seats.first, moment, cross)
     quadratic_descent(
-        state.phy2log, state.first, state.held, mean, base, scale,
-        state.moment, cross, state.tilt, sweeps,
+        seats.phy2log, seats.first, seats.held, mean, base, scale, moment, cross,
+        slope, sweeps,
     )  # fmt: skip
-    if looks == 0:
+
+
+@kernel
+def improve_windows(
+    state: State, base: Floats, scale: Floats, most: int, tries: int
+) -> None:
+    """Exchange on the windows, with a line for each GPU, at `most` pairs of GPUs."""
+    if most == 0:
         return
-    total = 0.0
-    for t in range(state.weights.shape[0]):
-        total += state.weights[t]
+    times, total = state.times, 0.0
+    for t in range(times.weights.shape[0]):
+        total += times.weights[t]
     for g in range(base.shape[0]):
-        state.scale[g] = scale[g]
-        state.base[g] = base[g]
-    mark_all(state)
-    cost = refresh_all(state)
-    descend(state, cost, BLUR * cost / total, LEAST * cost, tries, looks)
+        times.scale[g] = scale[g]
+        for t in range(times.base.shape[1]):
+            times.base[g, t] = base[g]
+    mark_all(state.dirty)
+    cost = refresh_all(state, None)
+    descend(state, None, cost, BLUR * cost / total, LEAST * cost, tries, most)

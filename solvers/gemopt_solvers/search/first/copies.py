@@ -6,6 +6,7 @@ next copy goes to the largest (mean + z sd) / copies. EPLB is z = 0.
 
 import numpy as np
 
+from gemopt.arrays import Ints
 from gemopt.jit import kernel
 
 
@@ -33,31 +34,29 @@ def volatility_into(
         need[e] = first + z * np.sqrt(max(second, 0.0))
 
 
-@kernel
-def room_into(slots: np.ndarray, room: np.ndarray) -> None:
-    """Write slots beyond those of the k GPUs with most slots, for k = 0, 1, ...
+def room_of(slots: Ints) -> Ints:
+    """Slots beyond those of the k GPUs with most slots, for k = 0, 1, ...
 
     Copies fit on distinct GPUs if and only if for every k those beyond the k-th copy
     of an expert fit there (Gale and Ryser).
     """
     falling = -np.sort(-slots)
-    room[0] = slots.sum()
-    for k in range(slots.shape[0]):
-        room[k + 1] = room[k] - falling[k]
+    return np.concatenate([[slots.sum()], slots.sum() - np.cumsum(falling)])
 
 
 @kernel
 def copies_into(
     need: np.ndarray,  # [experts]
-    room: np.ndarray,  # [gpus + 1] what `room_into` writes
+    room: np.ndarray,  # [gpus + 1] see `room_of`
     copies: np.ndarray,  # [experts], written
 ) -> None:
     """Deal all slots: the next copy to the largest need per copy, as far as it fits."""
     experts, levels = need.shape[0], room.shape[0]
     beyond = np.zeros(levels, dtype=np.int64)
     beyond[0] = experts
-    copies[:] = 1
-    share = need.copy()
+    share = np.empty(experts)
+    for e in range(experts):
+        copies[e], share[e] = 1, need[e]
     for _ in range(room[0] - experts):
         limit = 0
         while beyond[limit] < room[limit]:

@@ -6,6 +6,31 @@ from gemopt.jit import kernel
 
 
 @kernel
+def falling_order(values: np.ndarray) -> np.ndarray:
+    """Order of `values` from the largest on, equal ones as they come.
+
+    By insertion: a few hundred experts need no more, and numba's sorts take longer to
+    compile than all of this file.
+    """
+    order = np.empty(values.shape[0], dtype=np.int64)
+    for i in range(values.shape[0]):
+        k = i
+        while k > 0 and values[order[k - 1]] < values[i]:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = i
+    return order
+
+
+@kernel
+def clear(held: np.ndarray) -> None:
+    """Take every expert off every GPU."""
+    for e in range(held.shape[0]):
+        for g in range(held.shape[1]):
+            held[e, g] = False
+
+
+@kernel
 def greedy_into(
     mean: np.ndarray,  # [experts] mean load of one copy
     copies: np.ndarray,  # [experts]
@@ -17,10 +42,10 @@ def greedy_into(
 ) -> None:
     """Fill all slots; no GPU gets an expert twice."""
     experts, gpus = held.shape
-    order = np.argsort(-mean, kind="mergesort")
+    order = falling_order(mean)
     used = np.zeros(gpus, dtype=np.int64)
     finish = np.empty(gpus)
-    held[:] = False
+    clear(held)
     for g in range(gpus):
         finish[g] = base[g]
     for i in range(experts):
@@ -87,8 +112,8 @@ def fullest_first_into(
     """
     experts, gpus = held.shape
     used = np.zeros(gpus, dtype=np.int64)
-    held[:] = False
-    order = np.argsort(-copies, kind="mergesort")
+    clear(held)
+    order = falling_order(copies.astype(np.float64))
     for i in range(experts):
         e = order[i]
         for _ in range(copies[e]):

@@ -17,7 +17,8 @@ def cross_into(phy2log: Ints, first: Ints, moment: Singles, cross: Singles) -> N
     """Write E[n_e load_g] of every GPU and expert, float32 ``[gpus, experts]``."""
     gpus, experts = cross.shape
     for g in range(gpus):
-        cross[g] = 0.0
+        for e in range(experts):
+            cross[g, e] = 0.0
         for s in range(first[g], first[g + 1]):
             held = phy2log[s]
             for e in range(experts):

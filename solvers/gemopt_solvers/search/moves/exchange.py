@@ -7,25 +7,28 @@ first 4 reach 92 % on average, against 38 %).
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gemopt.jit import inlined, kernel
+from gemopt.jit import kernel
 from gemopt_solvers.search.state.latency import (
-    curve_cost,
-    line_cost,
+    exchange_cost,
     refresh_gpu,
     refresh_top,
     rest_into,
 )
-from gemopt_solvers.search.state.state import Flags, Floats, Ints, Singles, State
-from gemopt_solvers.search.state.sums import fold_lanes
+from gemopt_solvers.search.state.state import (
+    Curves,
+    Floats,
+    Ints,
+    Seats,
+    Singles,
+    State,
+    Times,
+)
+from gemopt_solvers.search.state.sums import sum_lanes
 
 
-@inlined
-def slopes_into(
-    latency: Singles, a: int, b: int, scale_a: float, scale_b: float,
-    weights: Singles, scratch: Singles, blur: float,
-) -> float:  # fmt: skip
+@kernel
+def _slopes_into(times: Times, a: int, b: int, blur: float) -> float:
     """Write the softened slopes in the two GPUs' loads to scratch[1:3].
 
     Returns
@@ -33,7 +36,8 @@ def slopes_into(
     float
         Half the summed curvature in the difference of loads that an exchange moves.
     """
-    steps = weights.shape[0]
+    latency, weights, scratch = times.latency, times.weights, times.scratch
+    scale_a, scale_b, steps = times.scale[a], times.scale[b], weights.shape[0]
     inverse = np.float32(0.25 / blur)
     one, zero = np.float32(1.0), np.float32(0.0)
     for t in range(steps):
@@ -53,25 +57,26 @@ def slopes_into(
         w = weights[t]
         scratch[1, t], scratch[2, t] = w * ga, w * gb
         scratch[3, t] = w * (scale_a * ga + scale_b * gb - (ga - gb) * (ga - gb))
-    return fold_lanes(scratch, 3, steps) * 0.5 / blur
+    return sum_lanes(scratch, 3, steps) * 0.5 / blur
 
 
-@inlined
-def tilt_into(
-    phy2log: Ints, first: Ints, a: int, b: int, load: Singles, sa: int, sb: int,
-    moment: Singles, bend: float, scratch: Singles, tilt: Singles,
+@kernel
+def _expert_slopes_into(
+    seats: Seats, times: Times, a: int, b: int, load: Singles, moment: Singles,
+    bend: float,
 ) -> None:  # fmt: skip
-    """Write to `tilt` what leaves when an expert of `a` goes, one of `b` comes.
+    """Write to `slope` what leaves when an expert of `a` goes, one of `b` comes.
 
     That is its share of the first-order change and of the curvature.
     """
-    steps = scratch.shape[1]
+    scratch, steps = times.scratch, times.scratch.shape[1]
+    sa, sb = times.stream[a], times.stream[b]
     if sa == sb:
         for t in range(steps):
             scratch[1, t] -= scratch[2, t]
     for gpu in (a, b):
-        for s in range(first[gpu], first[gpu + 1]):
-            e = phy2log[s]
+        for s in range(seats.first[gpu], seats.first[gpu + 1]):
+            e = seats.phy2log[s]
             if sa == sb:
                 for t in range(steps):
                     scratch[3, t] = load[sa, e, t] * scratch[1, t]
@@ -79,19 +84,20 @@ def tilt_into(
                 for t in range(steps):
                     one, two = load[sa, e, t], load[sb, e, t]
                     scratch[3, t] = one * scratch[1, t] - two * scratch[2, t]
-            value = fold_lanes(scratch, 3, steps)
-            tilt[e] = bend * moment[e, e] + (value if gpu == b else -value)
+            value = sum_lanes(scratch, 3, steps)
+            times.slope[e] = bend * moment[e, e] + (value if gpu == b else -value)
 
 
-@inlined
-def rank_into(
-    phy2log: Ints, first: Ints, held: Flags, a: int, b: int,
-    tilt: Singles, bend: float, moment: Singles, order: Ints, keys: Floats,
+@kernel
+def _rank_into(
+    seats: Seats, a: int, b: int, slope: Singles, moment: Singles, bend: float,
+    order: Ints, keys: Floats,
 ) -> int:  # fmt: skip
     """Write the slot pairs with the least predicted cost to `order`; return how many.
 
     ``keys`` holds their predicted changes, rising. Only predicted gains are listed.
     """
+    phy2log, first, held = seats.phy2log, seats.first, seats.held
     width = keys.shape[0]
     found = 0
     curvature = np.float32(2.0 * bend)
@@ -100,10 +106,11 @@ def rank_into(
         e = phy2log[i]
         if held[e, b]:
             continue
-        here = tilt[e]
+        here = slope[e]
         for j in range(first[b], first[b + 1]):
             f = phy2log[j]
-            key = (tilt[f] + here) - curvature * moment[e, f]
+            key = (slope[f] + here) - curvature * moment[e, f]
+            # Nearly all pairs end here; the few that stay are sorted in by insertion.
             if key >= worst or held[f, a]:
                 continue
             found = found + 1 if found < width else width
@@ -120,48 +127,35 @@ def rank_into(
 
 
 @kernel
-def exchange(state: State, i: int, j: int, a: int, b: int) -> None:
-    """Exchange the experts of slot `i` on GPU `a` and slot `j` on GPU `b`."""
-    e, f = state.phy2log[i], state.phy2log[j]
-    state.phy2log[i], state.phy2log[j] = f, e
-    state.held[e, a], state.held[f, a] = False, True
-    state.held[f, b], state.held[e, b] = False, True
-    refresh_gpu(state, a)
-    refresh_gpu(state, b)
-
-
-@kernel
 def rank_pair(
-    phy2log: Ints, first: Ints, held: Flags, a: int, b: int,
-    latency: Singles, top: Singles, top_gpu: NDArray[np.int32], weights: Singles,
-    load: Singles, sa: int, sb: int, scale_a: float, scale_b: float, moment: Singles,
-    scratch: Singles, tilt: Singles, blur: float, order: Ints, keys: Floats,
-) -> int:  # fmt: skip
-    """Rank the exchanges of a pair of GPUs; see `rank_into`."""
-    rest_into(top, top_gpu, a, b, scratch)
-    bend = slopes_into(latency, a, b, scale_a, scale_b, weights, scratch, blur)
-    tilt_into(phy2log, first, a, b, load, sa, sb, moment, bend, scratch, tilt)
-    return rank_into(phy2log, first, held, a, b, tilt, bend, moment, order, keys)
+    state: State, a: int, b: int, blur: float, order: Ints, keys: Floats
+) -> int:
+    """Rank the exchanges of a pair of GPUs; see `_rank_into`."""
+    seats, times, moment = state.seats, state.times, state.loads.moment
+    rest_into(times, a, b)
+    bend = _slopes_into(times, a, b, blur)
+    _expert_slopes_into(seats, times, a, b, state.loads.load, moment, bend)
+    return _rank_into(seats, a, b, times.slope, moment, bend, order, keys)
 
 
 @kernel
-def line_costs(
-    latency: Singles, a: int, b: int, scale_a: float, scale_b: float,
-    load: Singles, sa: int, sb: int, phy2log: Ints, order: Ints, found: int,
-    weights: Singles, scratch: Singles, keys: Floats,
-) -> None:  # fmt: skip
-    """Write to `keys` what `line_cost` says of each exchange."""
-    for k in range(found):
-        out, into = phy2log[order[k, 0]], phy2log[order[k, 1]]
-        keys[k] = line_cost(
-            latency, a, b, scale_a, scale_b, load, sa, sb, out, into, weights, scratch
-        )
+def exchange(
+    state: State, curves: Curves | None, i: int, j: int, a: int, b: int
+) -> None:
+    """Exchange the experts of slot `i` on GPU `a` and slot `j` on GPU `b`."""
+    phy2log, held = state.seats.phy2log, state.seats.held
+    e, f = phy2log[i], phy2log[j]
+    phy2log[i], phy2log[j] = f, e
+    held[e, a], held[f, a] = False, True
+    held[f, b], held[e, b] = False, True
+    refresh_gpu(state, curves, a)
+    refresh_gpu(state, curves, b)
 
 
-@inlined
+@kernel
 def improve_pair(
-    state: State, a: int, b: int, blur: float, cost: float, least: float,
-    order: Ints, keys: Floats,
+    state: State, curves: Curves | None, a: int, b: int, blur: float, cost: float,
+    least: float, order: Ints, keys: Floats,
 ) -> float:  # fmt: skip
     """Do the best of the exchanges tried if it gains more than `least` us.
 
@@ -170,30 +164,16 @@ def improve_pair(
     float
         The objective afterwards; `cost` if nothing was done.
     """
-    sa, sb = state.stream[a], state.stream[b]
-    scale_a, scale_b = state.scale[a], state.scale[b]
-    found = rank_pair(
-        state.phy2log, state.first, state.held, a, b, state.latency, state.top,
-        state.top_gpu, state.weights, state.load, sa, sb, scale_a, scale_b,
-        state.moment, state.scratch, state.tilt, blur, order, keys,
-    )  # fmt: skip
-    if found == 0:
-        return cost
-    if state.curved:
-        for k in range(found):
-            out, into = state.phy2log[order[k, 0]], state.phy2log[order[k, 1]]
-            keys[k] = curve_cost(state, a, b, out, into)
-    else:
-        line_costs(
-            state.latency, a, b, scale_a, scale_b, state.load, sa, sb,
-            state.phy2log, order, found, state.weights, state.scratch, keys,
-        )  # fmt: skip
+    phy2log = state.seats.phy2log
+    found = rank_pair(state, a, b, blur, order, keys)
     best, chosen = cost - least, -1
     for k in range(found):
-        if keys[k] < best:
-            best, chosen = keys[k], k
+        out, into = phy2log[order[k, 0]], phy2log[order[k, 1]]
+        value = exchange_cost(state, curves, a, b, out, into)
+        if value < best:
+            best, chosen = value, k
     if chosen < 0:
         return cost
-    exchange(state, order[chosen, 0], order[chosen, 1], a, b)
-    refresh_top(state)
+    exchange(state, curves, order[chosen, 0], order[chosen, 1], a, b)
+    refresh_top(state.times)
     return best

@@ -1,4 +1,4 @@
-"""Fold latency models into numbers that add up over experts.
+"""Latency models as numbers that add up over experts.
 
 A latency that is a line in tokens, active experts and tiles becomes one number for each
 expert, number of copies and step. GPUs whose lines differ by a factor only share these
@@ -18,8 +18,8 @@ from gemopt.model.instance import Instance
 from gemopt_solvers.search.state.windows import padded
 
 
-class Fold(NamedTuple):
-    """How the loads of one layer follow from its tokens; see `State` for the arrays."""
+class AdditiveTerms(NamedTuple):
+    """How the loads of one layer follow from its tokens; see `Loads` for the arrays."""
 
     curved: bool
     row: Ints  # [gpus, steps] row of the latency tables
@@ -44,7 +44,7 @@ def line_of(tables: LatencyTables, row: int) -> tuple[float, ...] | None:
     return None
 
 
-def fold(instance: Instance, layer: int) -> Fold:
+def additive_terms(instance: Instance, layer: int) -> AdditiveTerms:
     """Choose streams or terms for one layer."""
     tables = instance.tables
     steps = padded(instance.num_steps)
@@ -65,7 +65,7 @@ def _rows(tables: LatencyTables, gpu: int, step_tokens: Floats) -> Ints:
     return first + np.searchsorted(limits, step_tokens, side="left").astype(np.int64)
 
 
-def _streams(lines: dict[int, tuple[float, ...]], row: Ints) -> Fold:
+def _streams(lines: dict[int, tuple[float, ...]], row: Ints) -> AdditiveTerms:
     gpus, steps = row.shape
     coef: dict[tuple[float, ...], int] = {}
     streams: dict[tuple[int, ...], int] = {}
@@ -89,14 +89,14 @@ def _streams(lines: dict[int, tuple[float, ...]], row: Ints) -> Fold:
         if stream[g] == len(stream_row):
             stream_row.append(per_step)
     nothing = np.zeros((1, 1), dtype=np.int64)
-    return Fold(
+    return AdditiveTerms(
         curved=False, row=nothing, base=base, stream=stream, scale=scale,
         coef=np.array(list(coef)), stream_row=np.stack(stream_row),
         term=np.zeros((gpus, 2), dtype=np.int64), term_row=nothing,
     )  # fmt: skip
 
 
-def _terms(tables: LatencyTables, row: Ints) -> Fold:
+def _terms(tables: LatencyTables, row: Ints) -> AdditiveTerms:
     gpus, steps = row.shape
     coef: dict[tuple[float, ...], int] = {}
     terms: dict[tuple[int, ...], int] = {}
@@ -112,7 +112,7 @@ def _terms(tables: LatencyTables, row: Ints) -> Fold:
             term[g, i] = terms.setdefault(tuple(per_step.tolist()), len(terms))
             if term[g, i] == len(term_row):
                 term_row.append(per_step)
-    return Fold(
+    return AdditiveTerms(
         curved=True, row=row, base=np.zeros((gpus, steps)),
         stream=np.zeros(gpus, dtype=np.int64), scale=np.ones(gpus),
         coef=np.array(list(coef)), stream_row=np.zeros((1, 1), dtype=np.int64),
@@ -131,7 +131,7 @@ def _term(tables: LatencyTables, row: int, which: int) -> tuple[float, ...]:
 
 
 @kernel
-def fold_expert_into(
+def expert_terms_into(
     tokens: Ints, expert: int, copies: int, coef: Floats, rows: Ints, out: Floats
 ) -> None:
     """Write what one copy of `expert` adds at each step, float64 ``[steps]``."""

@@ -21,7 +21,9 @@ def moments_into(
         root = np.sqrt(weights[t] / total)
         for e in range(experts):
             turned[t, e] = load[e, t] * root
-    moment[:] = 0.0
+    for e in range(experts):
+        for f in range(experts):
+            moment[e, f] = 0.0
     whole = experts - experts % 4
     for e in range(0, whole, 4):
         for t in range(0, windows, 4):  # `windows` is a multiple of 4

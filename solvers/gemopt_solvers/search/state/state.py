@@ -1,4 +1,4 @@
-"""Everything that the search of one layer reads and writes, as flat arrays."""
+"""What the search of one layer reads and writes, parted by what it means."""
 
 from typing import NamedTuple
 
@@ -17,43 +17,64 @@ Flags = NDArray[np.bool_]
 LANES = 16
 
 
-class State(NamedTuple):
-    """One layer of a placement under search.
+class Seats(NamedTuple):
+    """Which expert sits in which slot."""
 
-    Latency in float32 is off by less than 1e-6; whoever keeps a placement evaluates it
-    with `gemopt.evaluate`. `load` is what swaps are ranked by: where latency is a line
-    (`curved` is False) it is also exact, ``latency = base + scale * sum of load``.
-    """
-
-    # the placement
     phy2log: Ints  # [slots]
     first: Ints  # [gpus + 1] first slot of each GPU
     held: Flags  # [experts, gpus]
     replicas: Ints  # [experts]
-    # loads and latency
+
+
+class Loads(NamedTuple):
+    """What one copy of each expert adds to its GPU, and how that follows from tokens.
+
+    `load` is what exchanges are ranked by: where latency is a line it is also exact.
+    """
+
     load: Singles  # [streams, experts, steps] of one copy
+    moment: Singles  # [experts, experts] mean product of the loads of two experts
+    tokens: Ints  # [experts, steps] of the trace, without padding
+    coef: Floats  # [rows, 4] per active expert, per tile, per token; tokens of a tile
+    row: Ints  # [streams or terms, steps] row of `coef`
+    terms: Floats  # [terms, experts, steps] what adds up; of curves only
+    mix: Floats  # [terms] what each term counts in `load`
+
+
+class Times(NamedTuple):
+    """Latency of the GPUs at each step, in float32: off by less than 1e-6.
+
+    Whoever keeps a placement evaluates it with `gemopt.evaluate`.
+    """
+
     stream: Ints  # [gpus] which load counts on the GPU
     scale: Singles  # [gpus] us per unit of load
     base: Singles  # [gpus, steps] us
-    moment: Singles  # [experts, experts] mean product of the loads of two experts
     weights: Singles  # [steps]
     latency: Singles  # [gpus, steps] us
     top: Singles  # [3, steps] largest latencies
     top_gpu: NDArray[np.int32]  # [3, steps] their GPUs
-    # latencies that are no line
-    curved: bool
+    scratch: Singles  # [6, steps]
+    slope: Singles  # [experts] first-order change of each expert, of one pair of GPUs
+
+
+class Curves(NamedTuple):
+    """How latency follows from sums of terms where it is no line."""
+
     tables: LatencyTables
     row: Ints  # [gpus, steps] row of the tables
-    terms: Floats  # [terms, experts, steps] what adds up over experts, of one copy
     term: Ints  # [gpus, 2] the terms of a GPU, -1 where it has one only
     sums: Floats  # [2, gpus, steps]
-    mix: Floats  # [terms] what each term counts in `load`
-    # how loads follow from tokens and copies
-    tokens: Ints  # [experts, steps] of the trace, without padding
-    coef: Floats  # [rows, 4] per active expert, per tile, per token; tokens of a tile
-    stream_row: Ints  # [streams, steps] row of `coef`
-    term_row: Ints  # [terms, steps]
-    # bookkeeping
+
+
+class State(NamedTuple):
+    """One layer of a placement under search.
+
+    Kernels take beside it `Curves`, or None where every latency is a line,
+    ``base + scale * sum of load``: numba then leaves the other branch out.
+    """
+
+    seats: Seats
+    loads: Loads
+    times: Times
     dirty: Flags  # [gpus, gpus] pairs to look at, upper triangle
-    scratch: Singles  # [6, steps]
-    tilt: Singles  # [experts] first-order gain of each expert, of one pair of GPUs

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.jit import inlined
+from gemopt.jit import kernel
 
 Singles = NDArray[np.float32]
 
 
-@inlined
-def fold_lanes(values: Singles, row: int, steps: int) -> float:
+@kernel
+def sum_lanes(values: Singles, row: int, steps: int) -> float:
     """Sum ``values[row]`` in place, halving it; `steps` is a multiple of 16."""
     n = steps
     while n % 64 == 0:

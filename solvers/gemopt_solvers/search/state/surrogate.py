@@ -11,14 +11,14 @@ from gemopt.jit import kernel
 from gemopt.latency.base import CURVE
 from gemopt.latency.tables import LatencyTables
 from gemopt.model.instance import Instance
-from gemopt_solvers.search.state.additive_terms import Fold, fold_expert_into
+from gemopt_solvers.search.state.additive_terms import AdditiveTerms, expert_terms_into
 from gemopt_solvers.search.state.latency import finished
 
 RANGE = np.linspace(0.5, 1.5, 11)  #: multiples of the mean load that are fitted
 
 
 def surrogate_lines(
-    instance: Instance, layer: int, folded: Fold
+    instance: Instance, layer: int, additive: AdditiveTerms
 ) -> tuple[Floats, Floats, Floats]:
     """Fit one line to each GPU.
 
@@ -29,23 +29,23 @@ def surrogate_lines(
         stream or term in that load.
     """
     weights = instance.weights / instance.weights.sum()
-    rows = folded.term_row if folded.curved else folded.stream_row
+    rows = additive.term_row if additive.curved else additive.stream_row
     tokens = instance.loads[layer]
     total = np.zeros((len(rows), instance.num_steps))
     for k, row in enumerate(rows):
-        _add_experts(tokens, folded.coef, row, total[k])
-    if not folded.curved:
+        _add_experts(tokens, additive.coef, row, total[k])
+    if not additive.curved:
         mean = total @ weights
-        mix = np.bincount(folded.stream, minlength=len(rows)) / instance.num_gpus
+        mix = np.bincount(additive.stream, minlength=len(rows)) / instance.num_gpus
         load = float(mix @ mean)
         ratio = mean / load if load > 0 else np.ones(len(rows))
-        base = folded.base[:, : instance.num_steps] @ weights
-        return base, folded.scale * ratio[folded.stream], mix
-    return _fitted(instance, folded, total, weights)
+        base = additive.base[:, : instance.num_steps] @ weights
+        return base, additive.scale * ratio[additive.stream], mix
+    return _fitted(instance, additive, total, weights)
 
 
 def _fitted(
-    instance: Instance, folded: Fold, total: Floats, weights: Floats
+    instance: Instance, additive: AdditiveTerms, total: Floats, weights: Floats
 ) -> tuple[Floats, Floats, Floats]:
     gpus, tables = instance.num_gpus, instance.tables
     share = instance.slots / instance.num_slots
@@ -54,15 +54,15 @@ def _fitted(
         for i, factor in enumerate(RANGE):
             latency[g, i] = _mean_latency(
                 tables,
-                folded.row[g],
-                folded.term[g],
+                additive.row[g],
+                additive.term[g],
                 total * share[g] * factor,
                 weights,
             )
     mix = np.zeros(len(total))
     for g in range(gpus):
-        first, second = (int(k) for k in folded.term[g])
-        curve = tables.kind[folded.row[g]] == CURVE
+        first, second = (int(k) for k in additive.term[g])
+        curve = tables.kind[additive.row[g]] == CURVE
         mean = max(float(total[first] @ weights) * share[g], 1e-9)
         rise = (latency[g, -1] - latency[g, 0]) / (RANGE[-1] - RANGE[0]) / mean
         mix[first] += max(rise, 0.0) if curve.any() else 1.0
@@ -82,7 +82,7 @@ def _fitted(
 def _add_experts(tokens: Ints, coef: Floats, rows: Ints, total: Floats) -> None:
     single = np.empty(total.shape[0])
     for e in range(tokens.shape[0]):
-        fold_expert_into(tokens, e, 1, coef, rows, single)
+        expert_terms_into(tokens, e, 1, coef, rows, single)
         for t in range(total.shape[0]):
             total[t] += single[t]
 

@@ -22,7 +22,8 @@ def padded(steps: int) -> int:
 @kernel
 def window_weights_into(weights: np.ndarray, width: int, out: np.ndarray) -> None:
     """Write the summed weight of each window; padding gets none."""
-    out[:] = 0.0
+    for w in range(out.shape[0]):
+        out[w] = 0.0
     for t in range(weights.shape[0]):
         out[t // width] += weights[t]
 
