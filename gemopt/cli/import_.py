@@ -31,6 +31,16 @@ BatchOption = Annotated[
 ExpertsOption = Annotated[
     int | None, typer.Option(help="Experts of a layer; for tokens.")
 ]
+PaddingOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Id that stands for no expert, beside those below 0; for tokens."
+    ),
+]
+SkipOption = Annotated[
+    bool,
+    typer.Option("--skip-damaged", help="Leave damaged files out, naming each."),
+]
 
 
 def command(
@@ -42,6 +52,8 @@ def command(
     layer_ids: LayersOption = None,
     batch: BatchOption = None,
     experts: ExpertsOption = None,
+    padding_id: PaddingOption = None,
+    skip_damaged: SkipOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> int:
@@ -60,6 +72,8 @@ def command(
         layer_ids=None if layer_ids is None else parse_layers("--layer-ids", layer_ids),
         batch=batch,
         experts=experts,
+        padding_id=padding_id,
+        skip_damaged=skip_damaged or None,
         seed=seed or None,
     )
     if as_json:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import MAX_STEP_TOKENS, Ints, whole
+from gemopt.engines.torch_file import read_pt
 from gemopt.files.errors import FileError
 from gemopt.files.routing_file import read_arrays
 
@@ -20,7 +21,7 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, Any]]:
     Yields
     ------
     Mapping
-        Name to array (or torch tensor, for ``.pt``).
+        Name to array.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, Any]]:
         with _open_safetensors(path) as arrays:
             yield arrays
     elif path.suffix in (".pt", ".pth"):
-        data = load_pt(path)
+        data = read_pt(path)
         if not isinstance(data, dict):
             raise FileError(path, f"holds a {type(data).__name__}, needs a dictionary")
         yield data
@@ -45,43 +46,6 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, Any]]:
         raise FileError(
             path, f"suffix {path.suffix!r} is unknown; needs .npz, .safetensors or .pt"
         )
-
-
-def load_pt(path: Path) -> Any:
-    """Read what ``torch.save`` wrote, tensors and plain values only, onto the CPU.
-
-    Tensors stay on disk until they are used.
-
-    Raises
-    ------
-    FileError
-        Damaged, or it holds objects that would have to be unpickled.
-    ValueError
-        torch is not installed.
-    OSError
-        The file cannot be read.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise ValueError(
-            f"{path}: .pt files need torch, which is not installed; "
-            "pip install 'gemopt[gpu]'"
-        ) from None
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"  # only these can be memory-mapped
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
-    except Exception as error:  # every kind of damage has its own exception
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        unsafe = any("Unsupported" in line or "GLOBAL" in line for line in lines)
-        reason = (
-            "it holds objects other than tensors and plain values, which are not "
-            "unpickled"
-            if unsafe
-            else f"truncated or damaged ({lines[0][:100]})"
-        )
-        raise FileError(path, f"cannot be read by torch.load: {reason}") from None
 
 
 def field(path: Path, arrays: Mapping[str, Any], name: str) -> Any:
@@ -93,7 +57,7 @@ def field(path: Path, arrays: Mapping[str, Any], name: str) -> Any:
 
 
 def to_whole(path: Path, name: str, values: Any, ndim: int) -> Ints:
-    """Copy an array or tensor to int64, naming the file and the field when it fails."""
+    """Copy an array to int64, naming the file and the field when it fails."""
     try:
         return whole(name, plain(values), ndim)
     except (ValueError, TypeError) as error:
@@ -121,10 +85,7 @@ def to_counts(path: Path, name: str, values: Any) -> Ints:
 
 
 def plain(values: Any) -> NDArray[Any]:
-    """View a torch tensor, an array or nested lists as a numpy array."""
-    if hasattr(values, "detach"):
-        tensor = values.detach()
-        values = (tensor.float() if "float" in str(tensor.dtype) else tensor).numpy()
+    """View an array or nested lists as a numpy array."""
     try:
         return np.asarray(values)
     except ValueError:

@@ -74,12 +74,12 @@ def to_logical(counts: Ints, slots: Ints, experts: int) -> Ints:
     return sums.astype(np.int64).reshape(steps, layers, width)[:, :, :experts]
 
 
-def time_order(used: NDArray[np.bool_]) -> Ints:
-    """Order the rows of a recorder's buffer by time, without the unused rows.
+def time_order(used: NDArray[np.bool_]) -> tuple[Ints, bool]:
+    """Order the rows of a ring buffer that does not say where it begins.
 
-    A ring buffer is dumped as it is stored. While it is not full, its one gap of unused
-    rows tells where it begins: right after the gap. A full one, and one with several
-    gaps (forward passes without a token), keep the stored order.
+    It is dumped as it is stored. Unused rows in its middle are either the part that was
+    not filled yet, after which it begins, or forward passes without a token: one gap is
+    taken as the former, several as the latter. Both are guesses.
 
     Parameters
     ----------
@@ -88,12 +88,14 @@ def time_order(used: NDArray[np.bool_]) -> Ints:
 
     Returns
     -------
-    numpy.ndarray
-        Row numbers, int64.
+    tuple
+        Numbers of the used rows in time order, int64, and whether that is a guess.
+        Without unused rows between used ones it is not: they are as they are stored.
     """
     rows = np.flatnonzero(used)
+    if not len(rows) or rows[-1] - rows[0] + 1 == len(rows):
+        return rows, False
     starts = np.flatnonzero(~used & np.roll(used, 1))  # first row of each cyclic gap
     if len(starts) != 1:
-        return rows
-    first = np.searchsorted(rows, starts[0])
-    return np.roll(rows, -first)
+        return rows, True
+    return np.roll(rows, -int(np.searchsorted(rows, starts[0]))), True

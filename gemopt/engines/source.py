@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gemopt.arrays import Ints
+import numpy as np
+from numpy.typing import NDArray
+
+from gemopt.arrays import MAX_STEP_TOKENS, Ints, layer_indices
+from gemopt.files.errors import FileError
 from gemopt.model.trace import RoutingTrace
 
 #: Numbers in one block of steps: 32 MiB of int64, whatever the size of the files.
@@ -17,25 +22,77 @@ class TraceSource:
 
     Attributes
     ----------
+    path
+        File or folder that is read, for errors.
     blocks
         Assignments in time order, int64 ``[some steps, layers, experts]`` each; can be
         run through once.
     layer_ids
         Index of each layer in the model, int64 ``[layers]``; None means 0, 1, 2...
-    drop_unused_layers
-        Leave out layers that never route a token: dense layers of engines that count
-        all hidden layers.
     provenance
         Where the trace comes from, for the trace file.
     notes
-        Remarks for people, complete once `blocks` is used up.
+        Remarks for people, complete once everything is read.
     """
 
+    path: Path
     blocks: Iterator[Ints]
     layer_ids: Ints | None = None
-    drop_unused_layers: bool = False
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def checked(self) -> Iterator[Ints]:
+        """Yield the blocks that have steps, within the limits of a trace.
+
+        Raises
+        ------
+        FileError
+            A file is not what it should be, or a step sums to too many assignments.
+        """
+        try:
+            for block in self.blocks:
+                if not len(block):
+                    continue
+                totals = block.sum(axis=2)
+                if totals.max() >= MAX_STEP_TOKENS:
+                    raise ValueError(
+                        f"a step sums to {totals.max()} assignments over all ranks, "
+                        f"needs fewer than {MAX_STEP_TOKENS}"
+                    )
+                yield block
+        except FileError:
+            raise
+        except ValueError as error:
+            raise FileError(self.path, str(error)) from None
+
+    def routed(self, used: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Rows of the layers that route tokens, and their index in the model.
+
+        Engines that count all hidden layers give dense ones zeros; a note names them.
+
+        Parameters
+        ----------
+        used
+            Whether a layer routes any token, bool ``[layers]``.
+
+        Raises
+        ------
+        FileError
+            No layer does, or `layer_ids` does not fit.
+        """
+        if not used.any():
+            left_out = "; ".join(self.notes)
+            why = f" ({left_out})" if left_out else ""
+            raise FileError(self.path, f"has no step with a routed token{why}")
+        try:
+            ids = layer_indices(self.layer_ids, len(used))
+        except ValueError as error:
+            raise FileError(self.path, str(error)) from None
+        if not used.all():
+            names = ", ".join(map(str, ids[~used].tolist()))
+            self.notes.append(f"layers that never route a token, left out: {names}")
+        kept = np.flatnonzero(used)
+        return kept, ids[kept]
 
     def collect(self) -> RoutingTrace:
         """Read everything into memory.
@@ -43,23 +100,13 @@ class TraceSource:
         Raises
         ------
         FileError
-            A file is not what it should be.
-        ValueError
-            There is no step.
+            A file is not what it should be, or there is no step.
         """
-        import numpy as np
-
-        parts = list(self.blocks)
-        if not parts:
-            raise ValueError("the trace has no step with a routed token")
-        counts = np.concatenate(parts)
-        layers = counts.shape[1]
-        ids = np.arange(layers) if self.layer_ids is None else self.layer_ids
-        if self.drop_unused_layers:
-            kept = counts.any(axis=(0, 2))
-            counts, ids = counts[:, kept], ids[kept]
+        parts = list(self.checked())
+        counts = np.concatenate(parts) if parts else np.zeros((0, 0, 0), np.int64)
+        kept, ids = self.routed(np.asarray(counts.any(axis=(0, 2))))
         return RoutingTrace.from_arrays(
-            counts, layer_ids=ids, provenance=self.provenance
+            counts[:, kept], layer_ids=ids, provenance=self.provenance
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.arrays import Ints, layer_indices
+from gemopt.arrays import Ints
 from gemopt.engines.source import TraceSource, block_steps
 from gemopt.files.atomic import replacing
 from gemopt.files.tensors import header_text
@@ -45,9 +45,8 @@ def write_trace(source: TraceSource, path: str | Path) -> ImportedTrace:
     Raises
     ------
     FileError
-        A file of the source is not what it should be.
-    ValueError
-        No step, or layer ids that do not fit.
+        A file of the source is not what it should be, there is no step, or layer ids
+        do not fit.
     OSError
         The file cannot be written.
     """
@@ -55,20 +54,17 @@ def write_trace(source: TraceSource, path: str | Path) -> ImportedTrace:
     if not target.parent.is_dir():
         raise FileNotFoundError(2, "cannot write: no such folder", str(target))
     with tempfile.TemporaryFile(dir=target.parent) as spool:
-        steps, used, largest, experts = _spool(source.blocks, spool)
-        ids = layer_indices(source.layer_ids, len(used))
-        kept = (
-            np.flatnonzero(used) if source.drop_unused_layers else np.arange(len(ids))
-        )
+        steps, used, largest, experts = _spool(source.checked(), spool)
+        kept, ids = source.routed(used)
         counts = np.dtype(np.min_scalar_type(largest)).newbyteorder("<")
         shape = (steps, len(kept), experts)
         name = target.name.removesuffix(".safetensors").removesuffix(".trace")
         with replacing(target) as temporary, temporary.open("xb") as file:
             file.write(_header(shape, counts, name, source.provenance))
-            file.write(ids[kept].astype("<i8").tobytes())
+            file.write(ids.astype("<i8").tobytes())
             for block in _unspool(spool, steps, len(used), experts):
                 file.write(block[:, kept].astype(counts).tobytes())
-    return ImportedTrace(steps, tuple(ids[kept].tolist()), experts, tuple(source.notes))
+    return ImportedTrace(steps, tuple(ids.tolist()), experts, tuple(source.notes))
 
 
 def _spool(
@@ -76,18 +72,14 @@ def _spool(
 ) -> tuple[int, NDArray[np.bool_], int, int]:
     """Write all blocks; return steps, layers in use, largest count and experts."""
     steps, largest, experts = 0, 0, 0
-    used: NDArray[np.bool_] | None = None
+    used: NDArray[np.bool_] = np.zeros(0, np.bool_)
     for block in blocks:
-        if not len(block):
-            continue
         busy = np.asarray(block.any(axis=(0, 2)))
-        used = busy if used is None else np.logical_or(used, busy)
+        used = np.logical_or(used, busy) if len(used) else busy
         experts = block.shape[2]
         steps += len(block)
         largest = max(largest, int(block.max()))
         spool.write(block.astype(_SPOOL).tobytes())
-    if used is None or not used.any():
-        raise ValueError("the trace has no step with a routed token")
     return steps, used, largest, experts
 
 

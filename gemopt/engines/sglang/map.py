@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gemopt.engines.arrays import load_pt, plain
+from gemopt.engines.arrays import plain
 from gemopt.engines.mapping import EngineMap, read_rows
+from gemopt.engines.torch_file import read_pt
 from gemopt.files.atomic import write_bytes
 from gemopt.files.errors import FileError
 from gemopt.files.json_text import read_json
@@ -63,7 +64,7 @@ def read_map(path: Path, *, gpus: int, layer_ids: ArrayLike | None = None) -> En
     FileError
         Names the file, the field and the value.
     """
-    data = load_pt(path) if path.suffix == ".pt" else read_json(path)
+    data = read_pt(path) if path.suffix == ".pt" else read_json(path)
     if not isinstance(data, dict) or KEY not in data:
         hint = ""
         if isinstance(data, dict) and "logical_count" in data:

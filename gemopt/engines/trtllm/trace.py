@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from gemopt.arrays import Ints
 from gemopt.engines.arrays import open_arrays, to_counts
+from gemopt.engines.ranks import said
+from gemopt.engines.same import same_on_all_ranks, say_same
 from gemopt.engines.source import TraceSource, block_steps
 from gemopt.files.errors import FileError
 from gemopt.files.json_text import read_json
@@ -36,14 +39,18 @@ def open_trace(path: Path) -> TraceSource:
         raise FileError(meta, f"num_experts = {experts!r}, needs a number >= 1")
     files = _ranks(path)
     iterations, layers = _grid(files)
+    notes = [said(range(len(files)))]
+    grid = _Grid(iterations, layers, experts)
     return TraceSource(
-        _blocks(files, iterations, layers, experts),
+        path,
+        _blocks(files, grid, notes),
         layer_ids=np.array(layers, dtype=np.int64),
         provenance={
             "engine": "trtllm",
             "ranks": len(files),
             "iterations": [iterations[0], iterations[-1] + 1],
         },
+        notes=notes,
     )
 
 
@@ -91,25 +98,46 @@ def _grid(files: list[Path]) -> tuple[list[int], list[int]]:
     return iterations, layers
 
 
-def _blocks(
-    files: list[Path], iterations: list[int], layers: list[int], experts: int
-) -> Iterator[Ints]:
-    size = block_steps(len(layers), experts)
-    for first in range(0, len(iterations), size):
-        part = iterations[first : first + size]
-        total = np.zeros((len(part), len(layers), experts), dtype=np.int64)
-        for path in files:
-            with open_arrays(path) as arrays:
-                for t, iteration in enumerate(part):
-                    for i, layer in enumerate(layers):
-                        key = f"{iteration}_{layer}"
-                        values = np.asarray(arrays[key])
-                        if values.shape != (experts,):
-                            raise FileError(
-                                path,
-                                f"{key} has shape {values.shape}, needs "
-                                f"({experts},) as meta_info.json says",
-                            )
-                        total[t, i] += to_counts(path, key, values[None, None])[0, 0]
-        used = total.any(axis=(1, 2))
-        yield total[used]
+class _Grid(NamedTuple):
+    """What every file holds: iterations, layers, experts of a layer."""
+
+    iterations: list[int]
+    layers: list[int]
+    experts: int
+
+    def parts(self) -> Iterator[list[int]]:
+        """Iterations of one block each."""
+        size = block_steps(len(self.layers), self.experts)
+        for first in range(0, len(self.iterations), size):
+            yield self.iterations[first : first + size]
+
+
+def _blocks(files: list[Path], grid: _Grid, notes: list[str]) -> Iterator[Ints]:
+    same = same_on_all_ranks(
+        (_counts(path, grid, part) for path in files) for part in grid.parts()
+    )
+    if same:
+        say_same(len(files), notes)
+    for part in grid.parts():
+        total = _counts(files[0], grid, part)
+        for path in [] if same else files[1:]:
+            total += _counts(path, grid, part)
+        yield total[total.any(axis=(1, 2))]
+
+
+def _counts(path: Path, grid: _Grid, part: list[int]) -> Ints:
+    """Counts of one rank, int64 ``[iterations of the part, layers, experts]``."""
+    counts = np.zeros((len(part), len(grid.layers), grid.experts), dtype=np.int64)
+    with open_arrays(path) as arrays:
+        for t, iteration in enumerate(part):
+            for i, layer in enumerate(grid.layers):
+                key = f"{iteration}_{layer}"
+                values = np.asarray(arrays[key])
+                if values.shape != (grid.experts,):
+                    raise FileError(
+                        path,
+                        f"{key} has shape {values.shape}, needs ({grid.experts},) as "
+                        "meta_info.json says",
+                    )
+                counts[t, i] = to_counts(path, key, values[None, None])[0, 0]
+    return counts

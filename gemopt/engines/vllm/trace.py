@@ -1,8 +1,8 @@
 """Expert load of vLLM: windows by physical slot, or totals by logical expert."""
 
-import re
 from collections.abc import Iterator, Mapping
-from itertools import groupby
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike
 
 from gemopt.arrays import Ints, layer_indices
 from gemopt.engines.arrays import field, open_arrays, plain, to_counts, to_whole
-from gemopt.engines.paths import listed
+from gemopt.engines.paths import Skipper, listed
 from gemopt.engines.physical import slot_map, time_order, to_logical
+from gemopt.engines.ranks import absent, by_recording, rank_name, said
+from gemopt.engines.same import Shares
 from gemopt.engines.source import TraceSource, block_steps
 from gemopt.files.errors import FileError
 
 WINDOW, MAP = "expert_load_window", "physical_to_logical_map"
 POSITION = "expert_load_window_step"
-_RANK = re.compile(r"(.*?)[._-]?rank[._-]?\d+")
 
 
 def open_trace(
@@ -27,6 +28,7 @@ def open_trace(
     map: Path | None = None,
     model: str | None = None,
     layer_ids: ArrayLike | None = None,
+    skip_damaged: bool = False,
 ) -> TraceSource:
     """Open what was saved of ``EplbModelState``, or a file of offline EPLB.
 
@@ -36,15 +38,18 @@ def open_trace(
         A file (.npz, .safetensors, .pt), or a folder of them in time order. Either
         `expert_load_window` ``[window, layers, slots]`` and `physical_to_logical_map`
         ``[layers, slots]``; with `expert_load_window_step`, the place that is written
-        next, the ring is put in time order. Files ``...rank0...``, ``...rank1...`` of
-        the same name are one window and are summed. Or a safetensors file of one float
-        tensor ``[layers, experts]`` a model (vLLM pull request 41141): a single step.
+        next, the ring is put in time order. Files whose names differ in ``rank0``,
+        ``rank1``... only are one window and are summed. Or a safetensors file of one
+        float tensor ``[layers, experts]`` a model (vLLM pull request 41141): a single
+        step.
     map
         File with `physical_to_logical_map`, when the windows have none.
     model
         Which tensor of an offline file, when it holds several.
     layer_ids
         Index of each MoE layer in the model, which vLLM does not save.
+    skip_damaged
+        Leave out windows with a damaged or missing file; a note names each.
 
     Raises
     ------
@@ -56,73 +61,112 @@ def open_trace(
         if path.is_file()
         else [f for f in listed(path, "*.npz", "*.safetensors", "*.pt") if f != map]
     )
+    notes: list[str] = []
+    windows = by_recording(files) if len(files) > 1 else {path.stem: files}
+    if ranks := sorted({rank for f in files for rank in rank_name(f).ranks}):
+        notes.append(said(ranks))
     return TraceSource(
-        _blocks(files, map, model, layer_ids),
+        path,
+        _blocks(windows, _Reader(map, model, notes), layer_ids, skip_damaged),
         layer_ids=None if layer_ids is None else np.asarray(layer_ids, np.int64),
         provenance={"engine": "vllm", "files": len(files)},
+        notes=notes,
     )
 
 
 def _blocks(
-    files: list[Path], map: Path | None, model: str | None, layer_ids: ArrayLike | None
+    windows: dict[str, list[Path]],
+    reader: "_Reader",
+    layer_ids: ArrayLike | None,
+    skip_damaged: bool,
 ) -> Iterator[Ints]:
+    skipper = Skipper(skip_damaged, reader.notes)
+    files = [file for group in windows.values() for file in group]
     shape: tuple[int, ...] | None = None
-    for _, group in groupby(files, key=_window_name):
-        ranks = list(group)
-        for block in _window(ranks, map, model):
+
+    def window(ranks: list[Path]) -> Iterator[Ints]:
+        if missing := absent(ranks, files):
+            raise FileError(
+                ranks[0], f"is of a window that rank {missing} has no file of"
+            )
+        for block in reader.window(ranks):
             if shape is None:
-                shape = block.shape[1:]
                 try:
-                    layer_indices(layer_ids, shape[0])
+                    layer_indices(layer_ids, block.shape[1])
                 except ValueError as error:
                     raise FileError(ranks[0], str(error)) from None
-            if block.shape[1:] != shape:
+            elif block.shape[1:] != shape:
                 raise FileError(
                     ranks[0],
-                    f"has {block.shape[1:]} layers and experts, "
-                    f"{files[0].name} {shape}",
+                    f"has {block.shape[1:]} layers and experts, earlier windows "
+                    f"{shape}",
                 )
             yield block
 
+    for group in windows.values():
+        for block in skipper.blocks(partial(window, group)):
+            shape = block.shape[1:]
+            yield block
 
-def _window_name(path: Path) -> str:
-    match = _RANK.fullmatch(path.stem)
-    return match[1] if match else path.stem
 
+@dataclass(frozen=True)
+class _Reader:
+    """How windows are read: the options, and the remarks so far."""
 
-def _window(ranks: list[Path], map: Path | None, model: str | None) -> Iterator[Ints]:
-    """Steps of one window, summed over its ranks' files."""
-    total: Ints | None = None
-    slots: Ints | None = None
-    for path in ranks:
-        with open_arrays(path) as arrays:
-            if WINDOW not in arrays:
-                if offline := _offline(path, arrays, model):
-                    yield from offline
-                    return
-                field(path, arrays, WINDOW)
-            own, experts = _map(path, arrays, map)
-            counts = _ring(path, arrays)
-        if counts.shape[1:] != own.shape:
-            raise FileError(
-                path,
-                f"{WINDOW} has {counts.shape[1:]} layers and slots, {MAP} {own.shape}",
+    map: Path | None
+    model: str | None
+    notes: list[str]
+
+    def window(self, ranks: list[Path]) -> Iterator[Ints]:
+        """Steps of one window, of all its ranks' files together."""
+        shares = Shares(self.notes)
+        slots: Ints | None = None
+        experts, placed = 0, True
+        for path in ranks:
+            with open_arrays(path) as arrays:
+                if WINDOW not in arrays:
+                    if offline := _offline(path, arrays, self.model):
+                        yield from offline
+                        return
+                    field(path, arrays, WINDOW)
+                own, experts = _map(path, arrays, self.map)
+                counts = _ring(path, arrays)
+                placed = placed and POSITION in arrays
+            if counts.shape[1:] != own.shape:
+                raise FileError(
+                    path,
+                    f"{WINDOW} has {counts.shape[1:]} layers and slots, {MAP} "
+                    f"{own.shape}",
+                )
+            if slots is not None and not np.array_equal(own, slots):
+                raise FileError(path, f"{MAP} differs from that of {ranks[0].name}")
+            if shares.number and counts.shape != shares.first.shape:
+                raise FileError(
+                    path,
+                    f"{WINDOW} has shape {counts.shape}, {ranks[0].name} "
+                    f"{shares.first.shape}",
+                )
+            slots = own
+            shares.add(counts)
+        if slots is not None:
+            total = shares.together()
+            order = self._order(ranks[0], total, placed)
+            size = block_steps(total.shape[1], experts)
+            for first in range(0, len(order), size):
+                yield to_logical(total[order[first : first + size]], slots, experts)
+
+    def _order(self, path: Path, total: Ints, placed: bool) -> Ints:
+        """Numbers of the used rows in time order."""
+        used = np.asarray(total.any(axis=(1, 2)))
+        if placed:  # the file says where its ring begins
+            return np.flatnonzero(used)
+        order, guessed = time_order(used)
+        if guessed or used.all():
+            self.notes.append(
+                f"{path.name}: the order of its steps is a guess, because it has no "
+                f"{POSITION}"
             )
-        if slots is not None and not np.array_equal(own, slots):
-            raise FileError(path, f"{MAP} differs from that of {ranks[0].name}")
-        if total is not None and counts.shape != total.shape:
-            raise FileError(
-                path,
-                f"{WINDOW} has shape {counts.shape}, {ranks[0].name} {total.shape}",
-            )
-        slots = own
-        total = counts if total is None else total + counts
-    if total is None or slots is None:
-        return
-    order = time_order(np.asarray(total.any(axis=(1, 2))))
-    size = block_steps(total.shape[1], experts)
-    for first in range(0, len(order), size):
-        yield to_logical(total[order[first : first + size]], slots, experts)
+        return order
 
 
 def _map(path: Path, arrays: Mapping[str, Any], map: Path | None) -> tuple[Ints, int]:
