@@ -1,14 +1,13 @@
 """Serving engines: their traces in, their expert maps in and out.
 
-An engine is a name in the tables below; its module is imported when it is used.
+An engine is a package in the entry-point group ``gemopt.engines``; its modules are
+imported when they are used.
 """
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gemopt.engines import registry
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -18,22 +17,6 @@ if TYPE_CHECKING:
     from gemopt.engines.stream import ImportedTrace
     from gemopt.model.placement import Placement
 
-#: Engine to module with ``open_trace(path, *, options) -> TraceSource``.
-TRACES: Mapping[str, str] = {
-    "sglang": "gemopt.engines.sglang.trace",
-    "tokens": "gemopt.engines.tokens",
-    "trtllm": "gemopt.engines.trtllm.trace",
-    "vllm": "gemopt.engines.vllm.trace",
-    "vllm-ascend": "gemopt.engines.ascend.trace",
-}
-#: Engine to module with ``read_map`` and ``write_map``.
-MAPS: Mapping[str, str] = {
-    "sglang": "gemopt.engines.sglang.map",
-    "trtllm": "gemopt.engines.trtllm.map",
-    "vllm": "gemopt.engines.vllm.map",
-    "vllm-ascend": "gemopt.engines.ascend.map",
-}
-
 
 def open_trace(engine: str, path: str | Path, **options: Any) -> "TraceSource":
     """Open what an engine recorded; nothing much is read yet.
@@ -41,7 +24,7 @@ def open_trace(engine: str, path: str | Path, **options: Any) -> "TraceSource":
     Parameters
     ----------
     engine
-        A key of `TRACES`.
+        A name of `gemopt.engines.registry.engines`, ours or a third party's.
     path
         File or folder.
     options
@@ -54,8 +37,8 @@ def open_trace(engine: str, path: str | Path, **options: Any) -> "TraceSource":
     OSError
         A file cannot be read.
     """
-    opener = _function(TRACES, engine, "open_trace")
-    source: TraceSource = opener(Path(path), **_taken(engine, opener, options))
+    opener = registry.function(engine, "trace", "open_trace")
+    source: TraceSource = opener(Path(path), **registry.taken(engine, opener, options))
     return source
 
 
@@ -77,9 +60,9 @@ def import_map(engine: str, path: str | Path, **options: Any) -> "EngineMap":
     Options are `gpus`, which most files do not say, and `layer_ids`. Errors as
     `open_trace`.
     """
-    reader = _function(MAPS, engine, "read_map")
-    taken = _taken(engine, reader, options)
-    if "gpus" not in taken and engine != "vllm-ascend":
+    reader = registry.function(engine, "map", "read_map")
+    taken = registry.taken(engine, reader, options)
+    if "gpus" not in taken and registry.needs(reader, "gpus"):
         raise ValueError(f"{path}: {engine} maps do not say the GPUs; give gpus")
     mapping: EngineMap = reader(Path(path), **taken)
     return mapping
@@ -98,7 +81,7 @@ def export_map(
     Parameters
     ----------
     engine
-        A key of `MAPS`.
+        A name of `gemopt.engines.registry.engines`.
     placement
         The placement.
     path
@@ -117,30 +100,6 @@ def export_map(
     """
     from gemopt.engines.mapping import engine_map
 
-    writer = _function(MAPS, engine, "write_map")
-    taken = _taken(engine, writer, options)
+    writer = registry.function(engine, "map", "write_map")
+    taken = registry.taken(engine, writer, options)
     writer(engine_map(engine, placement, layer_ids), Path(path), **taken)
-
-
-def _function(table: Mapping[str, str], engine: str, name: str) -> Callable[..., Any]:
-    if engine not in table:
-        near = difflib.get_close_matches(engine, table, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"engine {engine!r} is unknown here; {hint}known: {', '.join(table)}"
-        )
-    function: Callable[..., Any] = getattr(import_module(table[engine]), name)
-    return function
-
-
-def _taken(
-    engine: str, function: Callable[..., Any], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Options that were given, all of which `function` must take."""
-    given = {name: value for name, value in options.items() if value is not None}
-    known = inspect.signature(function).parameters
-    for name, value in given.items():
-        if name not in known:
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} = {value} is no option of {engine} here")
-    return given

@@ -34,6 +34,25 @@ def test_absent_ranks_of_vllm(tmp_path: Path, gone: list[int], name: str) -> Non
         open_trace("vllm", tmp_path)
 
 
+def test_names_that_say_how_many_ranks(tmp_path: Path) -> None:
+    """``rank1of3`` tells that the highest rank is missing."""
+    for rank in range(2):
+        window(tmp_path / f"w_rank{rank}_of_3.npz", dumps.counts(3, 2, 4, rank))
+    with pytest.raises(FileError, match="rank 2 is missing"):
+        open_trace("vllm", tmp_path)
+
+
+def test_names_without_ranks(tmp_path: Path) -> None:
+    """Files without a rank in their names follow in time, which is said."""
+    for i in (9, 10):
+        counts = dumps.counts(3, 2, 4, i)
+        window(tmp_path / f"{i}.npz", counts, expert_load_window_step=0)
+    source = open_trace("vllm", tmp_path)
+    expected = [dumps.counts(3, 2, 4, i) for i in (9, 10)]
+    assert np.array_equal(source.collect().counts, np.concatenate(expected))
+    assert any("2 files follow in time" in note for note in source.notes)
+
+
 def test_windows_of_ranks_with_the_rank_first(tmp_path: Path) -> None:
     """Files are one window when only their ranks differ; 9 comes before 10."""
     counts = {

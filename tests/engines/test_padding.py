@@ -71,10 +71,19 @@ def test_dense_layers(tmp_path: Path, fill: int) -> None:
     assert not any("choices" in note for note in source.notes)
 
 
+def test_padding_of_top_1(tmp_path: Path) -> None:
+    """-1 without a sign is found for one expert a token too."""
+    ids = chosen(top_k=1).astype(np.uint8)
+    ids[17:20] = 255
+    assert opened(tmp_path, ids).collect().counts.shape[2] == 8
+
+
 def test_an_id_that_a_person_names(tmp_path: Path) -> None:
     """--padding-id leaves out an id that could be an expert's."""
     ids = chosen()
     ids[5, :, 1] = 8
+    with pytest.raises(ValueError, match=r"ids.npz: experts = 0 must be"):
+        opened(tmp_path, ids, experts=0)
     with pytest.raises(FileError, match=r"id 8, outside 0\.\.7"):
         opened(tmp_path, ids, experts=8).collect()
     source = opened(tmp_path, ids, experts=8, padding_id=8)

@@ -13,7 +13,7 @@ from gemopt.arrays import Ints, layer_indices
 from gemopt.engines.arrays import field, open_arrays, plain, to_counts, to_whole
 from gemopt.engines.paths import Skipper, listed
 from gemopt.engines.physical import slot_map, time_order, to_logical
-from gemopt.engines.ranks import absent, by_recording, rank_name, said
+from gemopt.engines.ranks import absent, by_recording, rank_name, said_of
 from gemopt.engines.same import Shares
 from gemopt.engines.source import TraceSource, block_steps
 from gemopt.files.errors import FileError
@@ -63,8 +63,8 @@ def open_trace(
     )
     notes: list[str] = []
     windows = by_recording(files) if len(files) > 1 else {path.stem: files}
-    if ranks := sorted({rank for f in files for rank in rank_name(f).ranks}):
-        notes.append(said(ranks))
+    if len(files) > 1 or rank_name(files[0]).ranks:
+        notes.append(said_of(files))
     return TraceSource(
         path,
         _blocks(windows, _Reader(map, model, notes), layer_ids, skip_damaged),

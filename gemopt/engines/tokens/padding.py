@@ -83,8 +83,11 @@ def absent_choices(
             absent |= beyond
     same = (ids == ids[:, :1, :1]).all(axis=(1, 2)) & ~absent.all(axis=(1, 2))
     values = np.unique(ids[same, 0, 0])
-    if len(values) == 1 and (several or values[0] == np.iinfo(ids.dtype).max):
+    if several and len(values) == 1:
         absent[same] = True
+    largest = np.iinfo(ids.dtype).max  # what -1 becomes without a sign
+    if ids[0].size > 1 and (experts is None or experts <= largest):
+        absent |= (ids == largest).all(axis=(1, 2))[:, None, None]
     if several:
         dense = ((ids == 0) | absent).all(axis=(0, 2))
         absent[:, dense] = True

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from gemopt.arrays import Ints, layer_indices
 from gemopt.engines.arrays import field, open_arrays, plain, to_whole
-from gemopt.engines.padding import Absent, Ids, absent_choices, without_padding
 from gemopt.engines.paths import Skipper, listed
 from gemopt.engines.source import TraceSource
+from gemopt.engines.tokens.padding import Absent, Ids, absent_choices, without_padding
 from gemopt.files.errors import FileError
 from gemopt.traffic.serving import check_tokens, serving_steps
 
@@ -42,7 +42,7 @@ def open_trace(
         note says.
     padding_id
         An id that stands for no expert, beside those that are found without it: see
-        `gemopt.engines.padding.absent_choices`.
+        `gemopt.engines.tokens.padding.absent_choices`.
     seed
         Seed of the order of requests.
     layer_ids
@@ -61,6 +61,8 @@ def open_trace(
         raise ValueError(
             f"{path} holds per-token expert ids; give --batch, the requests a step"
         )
+    if experts is not None and experts < 1:
+        raise ValueError(f"{path}: experts = {experts} must be at least 1")
     files = [path] if path.is_file() else listed(path, "*.npz", "*.safetensors", "*.pt")
     notes: list[str] = []
     skipper = Skipper(skip_damaged, notes)

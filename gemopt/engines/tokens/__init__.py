@@ -1,0 +1,1 @@
+"""Per-token expert ids, from any source."""
