@@ -49,8 +49,8 @@ def main() -> None:
         if free < 4 * files * FILE_BYTES:
             raise SystemExit(f"{root} has {free / 1e9:.1f} GB free, too little")
         dumps = [_dump(root, i) for i in range(files)]
-        baseline = _run("import torch")
-        print(f"Python with torch alone: {baseline[-1]:.0f} MiB")
+        baseline = _run("import gemopt.engines.stream\n")
+        print(f"Python with the importer alone: {baseline[-1]:.0f} MiB")
         print("files      GB    steps  layers  peak MiB  seconds")
         shares = sorted({1, *(2**i for i in range(12) if 2**i < files), files})
         for share in shares:
