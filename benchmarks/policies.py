@@ -35,11 +35,11 @@ from gemopt.files.profile_file import Profile, save_profile
 from gemopt.latency import LatencyModel, TileActive, affine
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
+from gemopt.parts.eplb import eplb_phy2log
 from gemopt.parts.repair import repaired
 from gemopt.serving.config import FILE, VARIABLES
 from gemopt.serving.slots import incoming
 from gemopt.serving.warmup import warm_up
-from gemopt_solvers.eplb import eplb_phy2log
 
 LAYERS, EXPERTS, SLOTS, RANKS, REPEATS = 58, 256, 288, 32, 9
 START = np.tile(np.arange(SLOTS) % EXPERTS, (LAYERS, 1))  #: as engines start

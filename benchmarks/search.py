@@ -22,10 +22,10 @@ import gemopt
 from benchmarks.exhaustive import optimum
 from gemopt import Instance, Placement
 from gemopt.latency import affine
+from gemopt.parts.eplb import eplb_phy2log
 from gemopt.traffic import synthetic_instance
 from gemopt.traffic.serving import serving_steps
 from gemopt.traffic.synthetic import gpu_speeds
-from gemopt_solvers.eplb import eplb_phy2log
 from gemopt_solvers.search import place_counts
 from gemopt_solvers.search.presets import DEFAULT
 from gemopt_solvers.search.presets import PRESETS as PRESETS_TABLE

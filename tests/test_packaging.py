@@ -1,11 +1,14 @@
 """What users rely on before any code runs: imports, layers, sizes, the wheel."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 import gemopt
@@ -16,6 +19,7 @@ PACKAGES = {  # importable name: folder
     "gemopt_solvers": ROOT / "solvers" / "gemopt_solvers",
     "gemopt_gpu_bench": ROOT / "gpu_bench" / "gemopt_gpu_bench",
 }
+REGISTRY = ROOT / "gemopt" / "run" / "registry.py"
 HEAVY = ("torch", "ortools", "sklearn", "networkx", "matplotlib", "pydantic", "typer")
 FILES = sorted(path for home in PACKAGES.values() for path in home.rglob("*.py"))
 
@@ -72,6 +76,52 @@ def test_layers(path: Path) -> None:
     if path == ROOT / "gemopt" / "cli" / "profile.py" or path.name == "replay.py":
         allowed |= {"gemopt_gpu_bench"}  # commands that are the face of gpu_bench
     assert _imports(path) & set(PACKAGES) <= allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_layers_in_strings(path: Path) -> None:
+    """No string of `gemopt` but the registry's names a module of the solvers."""
+    if not path.is_relative_to(PACKAGES["gemopt"]) or path == REGISTRY:
+        return
+    named = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.search(r"\bgemopt_solvers\b", node.value)
+    ]
+    assert not named
+
+
+def _run_imports(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Imports that run, those inside functions too, not those for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        yield from _run_imports(child)
+
+
+def test_no_import_circles() -> None:
+    """No two modules import each other, not by way of others or in functions either."""
+    modules = {}
+    for name, home in PACKAGES.items():
+        for path in home.rglob("*.py"):
+            parts = (name, *path.relative_to(home).with_suffix("").parts)
+            modules[".".join(p for p in parts if p != "__init__")] = path
+    graph = nx.DiGraph()
+    for name, path in modules.items():
+        for node in _run_imports(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            else:
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                targets = [n if n in modules else str(node.module) for n in inner]
+            graph.add_edges_from((name, t) for t in targets if t in modules)
+    assert graph.number_of_edges() > 500
+    assert not [
+        sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

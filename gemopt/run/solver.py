@@ -12,6 +12,9 @@ from gemopt.run.stop import StopReason
 from gemopt.words import did_you_mean
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from gemopt.arrays import Floats, Ints
     from gemopt.model.instance import Instance
     from gemopt.model.placement import Placement
     from gemopt.run.progress import Monitor
@@ -81,6 +84,43 @@ class Solver(Protocol):
         jobs: int,
     ) -> Outcome:
         """Search until the monitor says stop or the method ends."""
+        ...
+
+
+class PlacesArrays(Protocol):
+    """Optional of a solver: place plain arrays at once, fast enough for an engine."""
+
+    @staticmethod
+    def place_arrays(
+        counts: ArrayLike,
+        slots: Ints,
+        *,
+        base_us: Floats,
+        us_per_token: Floats,
+        start: Ints | None = None,
+        max_moves: int | None = None,
+    ) -> Ints:
+        """Place all layers where latency is a line in tokens.
+
+        Parameters
+        ----------
+        counts
+            Token-expert assignments, int64 ``[steps, layers, experts]``.
+        slots
+            Slots of each GPU, int64 ``[gpus]``.
+        base_us, us_per_token
+            Latency of each GPU, float64 ``[gpus]``.
+        start
+            Feasible placement now, int64 ``[layers, slots]``; needs `max_moves`.
+        max_moves
+            With a start: most slots, of all layers together, that may take an expert
+            new to their GPU.
+
+        Returns
+        -------
+        numpy.ndarray
+            Expert of each slot, int64 ``[layers, slots]``.
+        """
         ...
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from importlib import import_module
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,11 @@ from gemopt.latency.averaged import averaged
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.align import align
+from gemopt.parts.eplb import eplb_phy2log
+from gemopt.parts.repair import repaired
+from gemopt.run.registry import entry
 from gemopt.run.solve import solve
+from gemopt.run.solver import PlacesArrays
 from gemopt.serving.config import PolicyConfig
 from gemopt.serving.lines import lines_for
 from gemopt.serving.request import Request, whole_loads
@@ -29,7 +32,7 @@ log = logging.getLogger("gemopt.serving")
 Floats = NDArray[np.float64]
 FAST = "fast"
 #: Cost in us of each layer of a placement, float64 ``[layers]``.
-Judge = Callable[[Ints], Floats]
+LayerCost = Callable[[Ints], Floats]
 
 
 def place(request: Request, config: PolicyConfig) -> Ints:
@@ -53,13 +56,13 @@ def place(request: Request, config: PolicyConfig) -> Ints:
     plain = models is None and len(request.loads) == 1 and not bounded
     plain = plain or not request.searchable
     if plain:
-        new, judge = deepseek_placement(request), _tokens_judge(request)
+        new, cost = deepseek_placement(request), _fullest_rank(request)
     else:
-        new, judge = _searched(request, models, config)
+        new, cost = _searched(request, models, config)
     if request.old is not None:
         new = align(request.old, new, request.per_rank)
         if not plain or config.move_budget is not None or config.min_gain > 0.0:
-            new = _restrained(new, request.old, request.ranks, judge, config)
+            new = _restrained(new, request.old, request.ranks, cost, config)
         log.info("gemopt: decided in %.3f s", time.perf_counter() - start)
     return new
 
@@ -71,25 +74,23 @@ def deepseek_placement(request: Request) -> Ints:
 
 def deepseek_maps(request: Request) -> tuple[Ints, Ints, Ints]:
     """DeepSeek's phy2log, log2phy and logcnt for the loads summed over rows."""
-    eplb = import_module("gemopt_solvers.eplb")
-    maps: tuple[Ints, Ints, Ints] = eplb.eplb_phy2log(
+    return eplb_phy2log(
         request.loads.sum(axis=0),
         request.slots,
         request.groups,
         request.nodes,
         request.ranks,
     )
-    return maps
 
 
 def _searched(
     request: Request, models: tuple[LatencyModel, ...] | None, config: PolicyConfig
-) -> tuple[Ints, Judge]:
+) -> tuple[Ints, LayerCost]:
     counts, scale = whole_loads(request.loads)
     latency = _latency(models, request.ranks, request.row_steps * scale)
     instance = Instance.from_arrays(counts, latency, slots=request.per_rank)
 
-    def judge(phy2log: Ints) -> Floats:
+    def cost(phy2log: Ints) -> Floats:
         return evaluate(instance, _feasible(phy2log, instance)).per_layer
 
     if _hosts(request) > 1:
@@ -100,7 +101,7 @@ def _searched(
         host = np.arange(request.ranks) // (request.ranks // _hosts(request))
         alike = instance.gpu2class * request.nodes + host
         new = align(request.old, new, request.per_rank, groups=alike)
-    return new, judge
+    return new, cost
 
 
 def _latency(
@@ -130,21 +131,15 @@ def _solved(instance: Instance, old: Ints | None, config: PolicyConfig) -> Ints:
     params: dict[str, object] = {"preset": config.preset}
     if config.preset == FAST:
         base, rise = lines_for(instance.latency, instance.counts, instance.slots[0])
-        placed: Ints
-        if start is None:
-            place_counts = import_module(
-                "gemopt_solvers.search.place_counts"
-            ).place_counts
-            placed = place_counts(
-                instance.counts, instance.slots, base_us=base, us_per_token=rise
-            )
-            return placed
-        lines = tuple(affine(b, r) for b, r in zip(base, rise, strict=True))
-        spend_moves = import_module(
-            "gemopt_solvers.search.bounded_moves.move_budget"
-        ).spend_moves
-        placed = spend_moves(replace(instance, latency=lines), start, budget)
-        return placed
+        solver = cast("type[PlacesArrays]", entry("search").load())
+        return solver.place_arrays(
+            instance.counts,
+            instance.slots,
+            base_us=base,
+            us_per_token=rise,
+            start=None if start is None else start.phy2log,
+            max_moves=budget,
+        )
     if budget is not None and start is not None:
         # An even share: the first moves of a layer gain most.
         params["max_moves"] = -(-budget // instance.num_layers)
@@ -177,17 +172,16 @@ def _by_host(request: Request, instance: Instance, config: PolicyConfig) -> Ints
 
 def _feasible(phy2log: Ints, instance: Instance) -> Placement:
     """As gemopt sees it: engines may hold an expert twice on a rank."""
-    repaired = import_module("gemopt.parts.repair").repaired
     weight = instance.loads.sum(axis=2).astype(np.float64)
     return Placement(repaired(phy2log, instance.slots, weight), instance.slots)
 
 
-def _tokens_judge(request: Request) -> Judge:
-    """Judge by the tokens of the fullest rank, as a microsecond each."""
+def _fullest_rank(request: Request) -> LayerCost:
+    """Cost: tokens of the fullest rank, a microsecond each."""
     loads = request.loads.sum(axis=0).astype(np.float64)
     layers = np.arange(request.num_layers)[:, None]
 
-    def judge(phy2log: Ints) -> Floats:
+    def cost(phy2log: Ints) -> Floats:
         copies = np.zeros_like(loads)
         np.add.at(copies, (layers, phy2log), 1.0)
         share = (loads / copies)[layers, phy2log]
@@ -195,15 +189,15 @@ def _tokens_judge(request: Request) -> Judge:
             share.reshape(request.num_layers, request.ranks, -1).sum(axis=2).max(axis=1)
         )
 
-    return judge
+    return cost
 
 
 def _restrained(
-    new: Ints, old: Ints, ranks: int, judge: Judge, config: PolicyConfig
+    new: Ints, old: Ints, ranks: int, cost: LayerCost, config: PolicyConfig
 ) -> Ints:
     """Honour the move budget and the minimum gain; move nothing for no gain."""
-    before, moves = judge(old), incoming(new, old, ranks).sum(axis=1)
-    gain = before - judge(new)
+    before, moves = cost(old), incoming(new, old, ranks).sum(axis=1)
+    gain = before - cost(new)
     if config.move_budget is not None:
         chosen = within_budget(gain, moves, config.move_budget)
         kept = old.copy()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import gemopt
 from gemopt.latency import affine
 from gemopt.model.instance import Instance
-from gemopt_solvers.eplb import eplb_phy2log
+from gemopt.parts.eplb import eplb_phy2log
 
 WEIGHT = [
     [90, 132, 40, 61, 104, 165, 39, 4, 73, 56, 183, 86],

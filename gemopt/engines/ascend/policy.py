@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
 from gemopt.parts.align import align
+from gemopt.parts.repair import repaired
 from gemopt.serving.guard import attempt, guarded_place, window_steps
 from gemopt.serving.request import PolicyCallError, Request, as_array, known_placement
 
@@ -98,9 +98,8 @@ def _of_experts(work: NDArray[Any], table: Ints) -> NDArray[Any]:
 
 def _without_copies(phy2log: Ints, request: Request) -> Ints:
     """Remove second copies of an expert on a rank; DeepSeek's method makes them."""
-    repaired = import_module("gemopt.parts.repair").repaired
     weight = request.loads.sum(axis=0).astype(np.float64)
-    new: Ints = repaired(phy2log, request.per_rank, weight)
+    new = repaired(phy2log, request.per_rank, weight)
     if request.old is None:
         return new
     return align(request.old, new, request.per_rank)

@@ -6,18 +6,22 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from gemopt.arrays import Floats, Ints
 from gemopt.cost.evaluate import evaluate
+from gemopt.latency import affine
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.run.layers import run_rounds
 from gemopt.run.progress import Monitor
 from gemopt.run.solver import Outcome
 from gemopt.run.stop import StopReason
+from gemopt_solvers.search.bounded_moves.move_budget import spend_moves
 from gemopt_solvers.search.bounded_moves.start_limits import MoveLimits
 from gemopt_solvers.search.first.trivial import nothing_to_gain
 from gemopt_solvers.search.pipeline import Pipeline
-from gemopt_solvers.search.place_counts import place_loads
+from gemopt_solvers.search.place_counts import place_counts, place_loads
 from gemopt_solvers.search.presets import PRESETS
 
 
@@ -81,6 +85,25 @@ class Search:
     def supports(self, instance: Instance) -> str | None:
         """Every instance is supported."""
         return None
+
+    @staticmethod
+    def place_arrays(
+        counts: ArrayLike,
+        slots: Ints,
+        *,
+        base_us: Floats,
+        us_per_token: Floats,
+        start: Ints | None = None,
+        max_moves: int | None = None,
+    ) -> Ints:
+        """Place by preset ``fast``, or spend a number of moves on `start`."""
+        if start is None or max_moves is None:
+            return place_counts(
+                counts, slots, base_us=base_us, us_per_token=us_per_token
+            )
+        lines = [affine(b, r) for b, r in zip(base_us, us_per_token, strict=True)]
+        instance = Instance.from_arrays(counts, lines, slots=slots)
+        return spend_moves(instance, Placement(start, slots), max_moves)
 
     def solve(
         self,
