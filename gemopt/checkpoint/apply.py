@@ -23,6 +23,7 @@ from gemopt.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from gemopt.checkpoint.families import Family
 from gemopt.checkpoint.journal import JOURNAL, Finished, Journal
 from gemopt.checkpoint.plan import Move, moe_layers, plan_moves, rows_by_layer
+from gemopt.checkpoint.settings import renamed_settings
 from gemopt.checkpoint.shards import Shard, digests, read_shard, write_shard
 from gemopt.checkpoint.texts import write_texts
 from gemopt.checkpoint.verify import require_same_experts
@@ -88,7 +89,8 @@ def apply_checkpoint(
     checkpoint
         Folder with config.json and safetensors weights.
     placement
-        One slot for each expert, equally many on each GPU.
+        One slot for each expert, equally many on each GPU; where they do not divide,
+        the first GPUs have one more.
     output
         New folder.
     layer_ids
@@ -101,7 +103,8 @@ def apply_checkpoint(
     ------
     ValueError
         The placement cannot be a renumbering of this model (replicas, unequal slots,
-        another number of experts, group-limited routing), or a file is malformed.
+        another number of experts, group-limited routing), a file is malformed, or
+        a setting names experts in a way that cannot follow them.
     OSError
         Reading or writing failed, or the disk is too small.
     """
@@ -113,8 +116,9 @@ def apply_checkpoint(
         moves = plan_moves(source.shapes, source.family, rows, source.groups)
     except ValueError as error:
         raise FileError(source.folder, str(error)) from None
+    settings = renamed_settings(source, rows)
     target = _prepare(source, Path(output))
-    resumed = _write_all(source, rows, moves, target, on_shard)
+    resumed = _write_all(source, rows, moves, settings, target, on_shard)
     return Applied(
         family=source.family.name,
         layer_ids=tuple(rows),
@@ -131,6 +135,7 @@ def _write_all(
     source: Checkpoint,
     rows: Mapping[int, Ints],
     moves: Mapping[str, Move],
+    settings: Mapping[str, str],
     target: Path,
     on_shard: Callable[[int, int], None] | None,
 ) -> int:
@@ -144,7 +149,7 @@ def _write_all(
             if on_shard is not None:
                 on_shard(number, len(source.shards))
         sums = require_same_experts(source.family, rows, journal)
-        write_texts(source, moves, target)
+        write_texts(source, moves, settings, target)
         write_text(target / RECORD, _record(source.family, rows, sums))
         journal.remove()
     return resumed

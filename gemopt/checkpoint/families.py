@@ -72,16 +72,53 @@ class Family:
         return Part(layer, "shared" if first in self.shared else "other", tail, head)
 
 
+_SCORED = ("gate.weight", "gate.e_score_correction_bias")
+_GATED_SHARED = ("shared_expert", "shared_expert_gate")
 FAMILIES = (
     Family("Mixtral", ("mixtral",), ("block_sparse_moe", "mlp"), ("gate.weight",)),
     Family("Qwen3-MoE", ("qwen3_moe",), ("mlp",), ("gate.weight",)),
     Family("OLMoE", ("olmoe",), ("mlp",), ("gate.weight",)),
+    Family("Qwen2-MoE", ("qwen2_moe",), ("mlp",), ("gate.weight",), _GATED_SHARED),
+    Family("Qwen3-Next", ("qwen3_next",), ("mlp",), ("gate.weight",), _GATED_SHARED),
+    Family(
+        "DeepSeek-V2",
+        ("deepseek_v2",),
+        ("mlp",),
+        ("gate.weight",),
+        ("shared_experts",),
+    ),
     Family(
         "DeepSeek-V3",
-        ("deepseek_v3",),
+        ("deepseek_v3", "kimi_k2"),
         ("mlp",),
-        ("gate.weight", "gate.e_score_correction_bias"),
+        _SCORED,
         ("shared_experts",),
+    ),
+    Family("DeepSeek-V3.2", ("deepseek_v32",), ("mlp",), _SCORED, ("shared_experts",)),
+    Family(
+        "GLM-4-MoE",
+        ("glm4_moe", "glm4_moe_lite"),
+        ("mlp",),
+        _SCORED,
+        ("shared_experts",),
+    ),
+    Family(
+        "Ernie-4.5",
+        ("ernie4_5_moe",),
+        ("mlp",),
+        (
+            "gate.weight",
+            "gate.moe_statics.e_score_correction_bias",
+            "moe_statics.e_score_correction_bias",
+        ),
+        ("shared_experts",),
+    ),
+    Family(
+        "Hunyuan",
+        ("hunyuan_v1_moe", "hunyuan"),
+        ("mlp",),
+        ("gate.wg.weight",),
+        ("shared_mlp",),
     ),
     Family(
         "Llama-4",
@@ -119,5 +156,7 @@ def family_of(config: Mapping[str, Any]) -> Family:
 def expert_groups(config: Mapping[str, Any]) -> int:
     """Groups of experts that the router chooses among; 1 means no group limit."""
     text = text_config(config)
+    if text.get("topk_method") == "greedy":  # DeepSeek-V2 then ignores its groups
+        return 1
     groups, chosen = text.get("n_group") or 1, text.get("topk_group")
     return 1 if chosen is not None and chosen >= groups else int(groups)

@@ -30,7 +30,7 @@ def apply_to(
     model
         A transformers model of a known family, with its `config`.
     placement
-        One slot for each expert, equally many on each GPU.
+        One slot for each expert, see `gemopt.checkpoint.apply_checkpoint`.
     layer_ids
         Hidden layer of each layer of `placement`; None means the model's MoE layers
         in order.
@@ -66,7 +66,8 @@ def apply_to(
             if move.order is not None:
                 tensor = tensors[name]
                 order = torch.tensor(move.order, device=tensor.device)
-                tensor.copy_(tensor[order])
+                by_expert = tensor.reshape(len(move.order), -1)
+                tensor.copy_(by_expert[order].reshape(tensor.shape))
         for names in renamed.values():  # one matrix of one layer at a time
             copies = {new: tensors[old].clone() for old, new in names.items()}
             for new, data in copies.items():

@@ -27,8 +27,8 @@ class Move:
     name
         Its new name.
     order
-        Old entry of the first axis that each new entry takes, int64 ``[experts]``;
-        None keeps the data as they are.
+        Old entry of the expert axis that each new entry takes, int64 ``[experts]``;
+        None keeps the data as they are. Axes before that one have length 1.
     """
 
     name: str
@@ -41,7 +41,8 @@ def rows_by_layer(placement: Placement, layer_ids: Sequence[int]) -> dict[int, I
     Parameters
     ----------
     placement
-        One slot for each expert, equally many slots on each GPU.
+        One slot for each expert, equally many slots on each GPU; where they do not
+        divide, the first GPUs have one more, as vLLM and TensorRT-LLM split experts.
     layer_ids
         Index in the model of each layer of `placement`.
 
@@ -57,10 +58,12 @@ def rows_by_layer(placement: Placement, layer_ids: Sequence[int]) -> dict[int, I
         )
     if len(set(layer_ids)) < len(layer_ids):
         raise ValueError(f"layer_ids = {list(layer_ids)} must all differ")
-    if len(set(placement.slots.tolist())) > 1:
+    slots = placement.slots.tolist()
+    size, larger = divmod(sum(slots), len(slots))
+    if slots != [size + (gpu < larger) for gpu in range(len(slots))]:
         raise ValueError(
-            f"slots = {placement.slots.tolist()} are unequal: engines with contiguous "
-            f"placement give each GPU equally many; {_INSTEAD}"
+            f"slots = {slots} are unequal: engines with contiguous placement give each "
+            f"GPU equally many, or the first ones one more; {_INSTEAD}"
         )
     everyone = np.arange(placement.num_slots)
     for layer, row in zip(layer_ids, placement.phy2log, strict=True):
@@ -134,9 +137,14 @@ def plan_moves(
     return moves
 
 
-def _has_rows(part: Part, shape: tuple[int, ...]) -> bool:
-    """Tell whether the first axis counts experts; a scalar scale is for them all."""
-    return part.kind in ("packed", "router") and bool(shape)
+def _num_rows(part: Part, shape: tuple[int, ...]) -> int:
+    """Entries that belong to an expert each; 0 where the tensor is for them all.
+
+    The first axis counts experts; Ernie's score corrections are ``[1, experts]``.
+    """
+    if part.kind not in ("packed", "router") or not shape:
+        return 0
+    return shape[1] if len(shape) == 2 and shape[0] == 1 else shape[0]
 
 
 def _layer_moves(
@@ -147,7 +155,7 @@ def _layer_moves(
     for name, part in parts.items():
         if part.kind == "expert":
             moves[name] = Move(f"{part.head}{old2new[part.expert]}.{part.role}")
-        elif _has_rows(part, shapes[name]):
+        elif _num_rows(part, shapes[name]):
             moves[name] = Move(name, row)
     return moves
 
@@ -171,10 +179,8 @@ def _check_layer(
             modules[part.expert].add(part.role.rpartition(".")[0])
         if part.kind == "router":
             roles.add(part.role)
-        if _has_rows(part, shapes[name]) and shapes[name][0] != experts:
-            raise ValueError(
-                f"{name} has {shapes[name][0]} experts, the placement has {experts}"
-            )
+        if (rows := _num_rows(part, shapes[name])) not in (0, experts):
+            raise ValueError(f"{name} has {rows} experts, the placement has {experts}")
     if family.router[0] not in roles:
         raise ValueError(f"layer {layer} has no {family.router[0]}")
     if not modules:

@@ -1,4 +1,4 @@
-"""Small random models of six families, saved as sharded checkpoints."""
+"""Small random models of every family, saved as sharded checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,18 @@ _COMMON = {
     "pad_token_id": 0,
 }
 _MLP = {"intermediate_size": 16, "moe_intermediate_size": 16}
+#: Multi-head latent attention, and what DeepSeek's layers share.
+_LATENT = {
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+}
 #: name -> (configuration class, its own options, hidden layers with experts)
 CONFIGS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
     "Mixtral": (
@@ -39,13 +51,53 @@ CONFIGS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
         {"intermediate_size": 16, "num_experts": 8, "num_experts_per_tok": 4},
         [0, 1, 2],
     ),
+    "Qwen2-MoE": (
+        "Qwen2MoeConfig",
+        {**_MLP, "num_experts": 8, "num_experts_per_tok": 2}
+        | {"shared_expert_intermediate_size": 16},
+        [0, 1, 2],
+    ),
+    "Qwen3-Next": (
+        "Qwen3NextConfig",
+        {**_MLP, "num_experts": 8, "num_experts_per_tok": 2, "head_dim": 16}
+        | {"shared_expert_intermediate_size": 16, "linear_num_key_heads": 2}
+        | {"linear_num_value_heads": 4, "linear_key_head_dim": 16}
+        | {"linear_value_head_dim": 16},
+        [0, 1, 2],
+    ),
+    "DeepSeek-V2": (
+        "DeepseekV2Config",
+        {**_MLP, **_LATENT, "q_lora_rank": None, "topk_method": "greedy"}
+        | {"n_group": 4, "topk_group": 2},  # which a greedy router ignores
+        [1, 2],
+    ),
     "DeepSeek-V3": (
         "DeepseekV3Config",
-        {**_MLP, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 1}
-        | {"n_group": 4, "topk_group": 2, "first_k_dense_replace": 1}
-        | {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8}
-        | {"qk_rope_head_dim": 8, "v_head_dim": 8},
+        {**_MLP, **_LATENT, "n_group": 4, "topk_group": 2},
         [1, 2],
+    ),
+    "DeepSeek-V3.2": (
+        "DeepseekV32Config",
+        {**_MLP, **_LATENT, "n_group": 4, "topk_group": 2}
+        | {"index_n_heads": 2, "index_head_dim": 16, "index_topk": 32},
+        [1, 2],
+    ),
+    "GLM-4-MoE": (
+        "Glm4MoeConfig",
+        {**_MLP, "n_routed_experts": 8, "num_experts_per_tok": 2, "head_dim": 16}
+        | {"n_shared_experts": 1, "first_k_dense_replace": 1},
+        [1, 2],
+    ),
+    "Ernie-4.5": (
+        "Ernie4_5_MoeConfig",
+        {**_MLP, "moe_num_experts": 8, "moe_k": 2, "moe_num_shared_experts": 1}
+        | {"moe_layer_start_index": 1, "head_dim": 16},
+        [1, 2],
+    ),
+    "Hunyuan": (
+        "HunYuanMoEV1Config",
+        {"intermediate_size": 16, "num_experts": 8, "moe_topk": 2, "head_dim": 16},
+        [0, 1, 2],
     ),
     "Llama-4": (
         "Llama4TextConfig",
@@ -116,4 +168,4 @@ def renumbering(layers: int, seed: int = 0, groups: int = 1) -> Placement:
 
 def groups_of(family: str) -> int:
     """Groups of experts of the small model of `family`."""
-    return 4 if family == "DeepSeek-V3" else 1
+    return 4 if family in ("DeepSeek-V3", "DeepSeek-V3.2") else 1
