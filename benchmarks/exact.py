@@ -10,7 +10,6 @@ interruption costs nothing; tables are printed from the file.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from gemopt import Instance, Result
 from gemopt.files.best_known import read_best_known
 from gemopt.files.catalog import read_catalog
 from gemopt.files.instance_file import read
+from gemopt.files.journal import Journal
 from gemopt.study.bench import machine
 
 Record = dict[str, Any]
@@ -48,9 +48,8 @@ class Runs:
     """Records in a file, one a line, by part, instance and solver."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        self.known = {self._key(r): r for r in map(json.loads, lines)}
+        self.journal = Journal(path)
+        self.known = {self._key(r): r for r in self.journal.entries}
 
     @staticmethod
     def _key(record: Record) -> tuple[str, str, str]:
@@ -63,8 +62,7 @@ class Runs:
         key = (part, name, solver)
         if key not in self.known:
             record = {"part": part, "instance": name, "solver": solver, **make()}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            self.journal.add(record)
             self.known[key] = record
         return self.known[key]
 

@@ -27,7 +27,7 @@ from gemopt_gpu_bench.hosts import devices
 from gemopt_gpu_bench.measure.layer import ExpertLayer
 from gemopt_gpu_bench.measure.sampling import BOUNDARY_POINTS, balanced
 from gemopt_gpu_bench.profile.document import to_profile
-from gemopt_gpu_bench.profile.profile import Outcome, curves, make_layer, profile
+from gemopt_gpu_bench.profile.profile import GpuProfile, curves, make_layer, profile
 from gemopt_gpu_bench.profile.settings import (
     TRIAL_TOKENS,
     Settings,
@@ -54,7 +54,7 @@ def routing() -> Any:
         return file["counts"].astype(np.int64).transpose(1, 0, 2)[FIRST_STEP:]
 
 
-def dense_curve(outcome: Outcome, count: int) -> dict[int, float]:
+def dense_curve(outcome: GpuProfile, count: int) -> dict[int, float]:
     """Time `count` token counts, half evenly and half log-spaced, in random order."""
     top, rng = outcome.run.settings.max_tokens, np.random.default_rng(1)
     marks = set(np.linspace(1, top, count // 2).astype(int).tolist())
@@ -69,7 +69,7 @@ def dense_curve(outcome: Outcome, count: int) -> dict[int, float]:
     return {p.load.tokens: round(p.us, 2) for p in points if p.samples_us}
 
 
-def judge(outcome: Outcome, dense: dict[int, float]) -> dict[str, Any]:
+def judge(outcome: GpuProfile, dense: dict[int, float]) -> dict[str, Any]:
     """Errors of the sampled curves, and of a geometric grid of as many points."""
     tokens = np.array(sorted(dense))
     us = np.array([dense[int(t)] for t in tokens])
@@ -85,7 +85,7 @@ def judge(outcome: Outcome, dense: dict[int, float]) -> dict[str, Any]:
     return row
 
 
-def profiled(outcome: Outcome) -> dict[str, Any]:
+def profiled(outcome: GpuProfile) -> dict[str, Any]:
     """Cost and accuracy of one profile."""
     best, run = outcome.fits[0], outcome.run
     return {

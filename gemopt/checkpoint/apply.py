@@ -140,12 +140,12 @@ def _write_all(
     on_shard: Callable[[int, int], None] | None,
 ) -> int:
     """Write and verify everything; return the files that an earlier run finished."""
-    with Journal.open(target, _key(source, rows)) as journal:
+    with Journal(target, _key(source, rows)) as journal:
         resumed = len(journal.finished)
         _require_space(source, journal)
         for number, (file, shard) in enumerate(source.shards.items(), 1):
             if file not in journal.finished:
-                journal.add(_copy_shard(shard, moves, target / file))
+                journal.finish(_copy_shard(shard, moves, target / file))
             if on_shard is not None:
                 on_shard(number, len(source.shards))
         sums = require_same_experts(source.family, rows, journal)

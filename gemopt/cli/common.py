@@ -121,6 +121,17 @@ def require_writable(path: Path | None, option: str) -> None:
         raise ValueError(f"{option} {path}: folder {folder} is not writable")
 
 
+def require_torch(command: str) -> None:
+    """Raise ValueError with the smallest thing to install where torch is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ValueError(
+            f"{command} needs the package torch, which is not installed; install the "
+            "build for your GPU (pytorch.org), or pip install 'gemopt[gpu]'"
+        )
+
+
 def print_json(value: Any) -> None:
     """Print `value` as JSON; NaN and infinite numbers become null."""
     print(json.dumps(finite(value), indent=2, allow_nan=False))

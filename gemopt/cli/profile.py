@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemopt.cli.common import JsonOption, SeedOption, percent, print_json, print_table
+from gemopt.cli.common import (
+    JsonOption,
+    SeedOption,
+    percent,
+    print_json,
+    print_table,
+    require_torch,
+)
 
 if TYPE_CHECKING:
     from gemopt.files.profile_file import Profile
@@ -62,6 +69,10 @@ TraceOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on after an interruption.")
 ]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Replace a profile of another device or model."),
+]
 SelftestOption = Annotated[
     bool,
     typer.Option("--selftest", help="Check every backend against float32 instead."),
@@ -87,6 +98,7 @@ def command(
     max_tokens: TokensOption = None,
     trace: TraceOption = None,
     resume: ResumeOption = False,
+    force: ForceOption = False,
     selftest: SelftestOption = False,
     compare: CompareOption = False,
     seed: SeedOption = 0,
@@ -96,26 +108,16 @@ def command(
     names = tuple(shape or ())
     if compare:
         return _compare([Path(name) for name in names], as_json)
-    _require_torch()
+    require_torch("profile")
     from gemopt_gpu_bench.profile.options import Options
 
     options = Options(
         names, hidden, intermediate, experts, total_experts, output, backend, device,
-        sm_limit, concurrent, mode, max_tokens, trace, resume, seed,
+        sm_limit, concurrent, mode, max_tokens, trace, resume, force, seed,
     )  # fmt: skip
     if selftest:
         return _selftest(options, as_json)
     return _measure(options, as_json)
-
-
-def _require_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ValueError(
-            "profile needs the package torch, which is not installed; install the "
-            "build for your GPU (pytorch.org), or pip install 'gemopt[gpu]'"
-        )
 
 
 def _measure(options: Options, as_json: bool) -> int:

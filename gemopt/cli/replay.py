@@ -19,6 +19,7 @@ from gemopt.cli.common import (
     percent,
     print_json,
     print_table,
+    require_torch,
     require_writable,
     split,
 )
@@ -105,7 +106,7 @@ def command(
 ) -> int:
     """Run every GPU's share of every step for real and time the slowest GPU."""
     require_writable(output, "--output")
-    _require_torch()
+    require_torch("replay")
     from gemopt.cli.bar import CountBar
     from gemopt.files.catalog import load
     from gemopt_gpu_bench.hosts import devices
@@ -185,16 +186,6 @@ def _layer(
             "behind the instance, --model, or --hidden and --intermediate"
         )
     return ReplaySettings(hidden, intermediate, backends.default(device))
-
-
-def _require_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ValueError(
-            "replay needs the package torch, which is not installed; install the "
-            "build for your GPU (pytorch.org), or pip install 'gemopt[gpu]'"
-        )
 
 
 def _placements(

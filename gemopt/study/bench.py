@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from gemopt.files.journal import Journal, read_entries
 from gemopt.model.instance import Instance
 from gemopt.run.stop import StopReason
 
@@ -127,7 +128,6 @@ def bench(
         if name != "auto":
             registry.entry(name)
     target = Path(path)
-    known = {run_key(run) for run in _repaired(target) if not run.get("fault")}
     digests = {name: instance_digest(each) for name, each in instances.items()}
     limits = (time_limit, iterations, unseen, bound_effort)
     tasks = [
@@ -136,15 +136,16 @@ def bench(
         for solver in solvers
         for seed in seeds
     ]
-    todo = [task for task in tasks if run_key(asdict(task)) not in known]
     header = machine(jobs)
-    with target.open("a", encoding="utf-8") as file:
+    with Journal(target) as journal:
+        stored = _runs(target, journal.entries)
+        known = {run_key(run) for run in stored if not run.get("fault")}
+        todo = [task for task in tasks if run_key(asdict(task)) not in known]
         for run in _results(todo, instances, jobs):
             if run.get("stop_reason") == StopReason.INTERRUPTED:
                 raise KeyboardInterrupt
             run["best_known_us"] = best_known.get(run["instance"])
-            file.write(json.dumps({**run, "machine": header}, allow_nan=False) + "\n")
-            file.flush()
+            journal.add({**run, "machine": header})
             done(run)
     return len(todo)
 
@@ -220,29 +221,18 @@ def read_runs(path: str | Path) -> list[dict[str, Any]]:
     OSError
         The file cannot be read.
     """
+    return _runs(Path(path), read_entries(path))
+
+
+def _runs(path: Path, entries: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the last run of each key when all `entries` of a file are runs."""
     runs: dict[tuple[Any, ...], dict[str, Any]] = {}
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
+    for number, run in enumerate(entries, 1):
         try:
-            run = json.loads(line)
-            key = run_key(run)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            runs[run_key(run)] = run
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number} is no run: {error}") from error
-        runs[key] = run
     return list(runs.values())
-
-
-def _repaired(path: Path) -> list[dict[str, Any]]:
-    """Runs of a file that may end in half a line, which is cut off."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        from gemopt.files.atomic import write_text
-
-        write_text(path, whole)
-    return read_runs(path)
 
 
 def run_key(run: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gemopt_gpu_bench.backends import NAMES, make
+from gemopt_gpu_bench.backends import NAMES, entry, make
 from gemopt_gpu_bench.backends.tiles import TileTable
 from gemopt_gpu_bench.measure.layer import ExpertLayer
 
@@ -94,7 +94,7 @@ def check_all(
     device
         Where to run.
     tables
-        Tiles to check the Triton backend with, besides its default ones.
+        Tiles to check backends with tiles with, besides its default ones.
 
     Returns
     -------
@@ -103,11 +103,12 @@ def check_all(
     """
     checks, skipped = [], []
     for name in NAMES:
-        if name == "triton" and device.type == "cpu":
-            skipped.append("backend triton needs a GPU: not checked")
+        needs = entry(name)
+        if needs.needs_gpu and device.type == "cpu":
+            skipped.append(f"backend {name} needs a GPU: not checked")
             continue
         try:
-            for table in (None, *tables) if name == "triton" else (None,):
+            for table in (None, *tables) if needs.tiled else (None,):
                 checks += check_backend(name, device, table=table)
         except ValueError as error:
             skipped.append(f"{error}: not checked")

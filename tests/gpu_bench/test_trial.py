@@ -17,7 +17,7 @@ from gemopt_gpu_bench.measure.session import Point
 from gemopt_gpu_bench.profile.compare import own_spread, samples_by_load
 from gemopt_gpu_bench.profile.document import to_profile
 from gemopt_gpu_bench.profile.options import Options
-from gemopt_gpu_bench.profile.profile import Outcome, profile
+from gemopt_gpu_bench.profile.profile import GpuProfile, profile
 from gemopt_gpu_bench.profile.run import prepare
 from gemopt_gpu_bench.profile.settings import Settings, settings_for
 from gemopt_gpu_bench.selftest import check_backend, table_text
@@ -30,14 +30,14 @@ SETTINGS = Settings(
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> GpuProfile:
     """A profile of a tiny layer with its journal."""
     folder = tmp_path_factory.mktemp("profile")
     trace = np.random.default_rng(0).poisson(9, (64, 1, 8))
     return profile(SETTINGS, CPU, trace=trace, journal=folder / "points.jsonl")
 
 
-def test_profile_loads_into_an_instance(outcome: Outcome, tmp_path: Path) -> None:
+def test_profile_loads_into_an_instance(outcome: GpuProfile, tmp_path: Path) -> None:
     """The file of a profile gives an instance its latency as it is."""
     path = tmp_path / "cpu.profile.json"
     save_profile(to_profile(outcome), path)
@@ -52,7 +52,7 @@ def test_profile_loads_into_an_instance(outcome: Outcome, tmp_path: Path) -> Non
     assert samples_by_load(read, high=64)
 
 
-def test_every_family_is_kept_with_its_error(outcome: Outcome) -> None:
+def test_every_family_is_kept_with_its_error(outcome: GpuProfile) -> None:
     """All fits are stored, the best on unseen points first, misses named."""
     families = {fit.family for fit in outcome.fits}
     assert {"tile_active", "roofline", "curve_linear", "curve_step"} <= families

@@ -1,20 +1,76 @@
-"""Implementations of the expert layer, one a file, by name."""
+"""Implementations of the expert layer, one a file: a new one is a file and a row."""
 
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gemopt_gpu_bench.backends.base import Backend
     from gemopt_gpu_bench.backends.tiles import TileTable
 
-NAMES = ("triton", "grouped_mm", "loop")
+
+@dataclass(frozen=True)
+class Entry:
+    """One backend, known without loading it.
+
+    Attributes
+    ----------
+    module, class_name
+        Where it is; the module lies in this folder.
+    tiled
+        It takes a table of tiles, whose boundaries are then known.
+    needs_gpu
+        It does not run on the CPU.
+    """
+
+    module: str
+    class_name: str
+    tiled: bool = False
+    needs_gpu: bool = False
+
+
+ENTRIES = {
+    "triton": Entry("triton_grouped", "TritonGrouped", tiled=True, needs_gpu=True),
+    "grouped_mm": Entry("grouped_mm", "GroupedMm"),
+    "loop": Entry("loop", "Loop"),
+}
+NAMES = tuple(ENTRIES)
+USUAL = "triton"  #: what profiles of GPUs are made with unless they say otherwise
 
 
 def default(device_type: str) -> str:
     """Name of the backend to profile on a kind of device when none is asked for."""
     if device_type == "cpu":
         return "loop"
-    return "triton" if find_spec("triton") is not None else "grouped_mm"
+    return USUAL if find_spec("triton") is not None else "grouped_mm"
+
+
+def entry(name: str) -> Entry:
+    """Look a backend up.
+
+    Raises
+    ------
+    ValueError
+        Unknown name.
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"backend {name!r} is unknown; known: {', '.join(NAMES)}")
+    return ENTRIES[name]
+
+
+def table_for(
+    name: str, shape: tuple[int, int, int], table: "TileTable | None" = None
+) -> "TileTable | None":
+    """Tiles of a backend for (hidden, intermediate, experts): `table` or known ones.
+
+    None for a backend without tiles.
+    """
+    if not entry(name).tiled:
+        return None
+    from gemopt_gpu_bench.backends.tiles import known_table
+
+    return table or known_table(*shape)
 
 
 def make(name: str, *, table: "TileTable | None" = None) -> "Backend":
@@ -32,16 +88,8 @@ def make(name: str, *, table: "TileTable | None" = None) -> "Backend":
     ValueError
         Unknown name, or something that it needs is missing.
     """
-    if name == "triton":
-        from gemopt_gpu_bench.backends.triton_grouped import TritonGrouped
-
-        return TritonGrouped(table)
-    if name == "grouped_mm":
-        from gemopt_gpu_bench.backends.grouped_mm import GroupedMm
-
-        return GroupedMm()
-    if name == "loop":
-        from gemopt_gpu_bench.backends.loop import Loop
-
-        return Loop()
-    raise ValueError(f"backend {name!r} is unknown; known: {', '.join(NAMES)}")
+    found = entry(name)
+    module = import_module(f"gemopt_gpu_bench.backends.{found.module}")
+    make_backend: Any = getattr(module, found.class_name)
+    backend: Backend = make_backend(table) if found.tiled else make_backend()
+    return backend

@@ -82,8 +82,6 @@ class Session:
         A load that is measured again and again to see drift; None for none.
     known
         Points of an interrupted run, taken instead of measuring again.
-    on_point
-        Called with every point.
     """
 
     layer: ExpertLayer
@@ -94,14 +92,20 @@ class Session:
     ceilings: Ceilings = ROUGH
     anchor: Load | None = None
     known: dict[Load, Point] = field(default_factory=dict)
-    on_point: Callable[[Point], None] = lambda point: None
     anchors: list[Point] = field(default_factory=list)
     keep: Any = None  #: driver objects that must live as long as the timer
     _began: float = field(default_factory=time.perf_counter)
     _since_anchor: int = 0
 
-    def measure_all(self, loads: Iterable[Load]) -> list[Point]:
-        """Measure `loads` in their order, the anchor between them."""
+    def measure_all(
+        self,
+        loads: Iterable[Load],
+        on_point: Callable[[Point], None] = lambda point: None,
+    ) -> list[Point]:
+        """Measure `loads` in their order, the anchor between them.
+
+        `on_point` is called with every point.
+        """
         points = []
         for load in loads:
             if load in self.known:
@@ -110,7 +114,7 @@ class Session:
                 self._drift()
                 point = self.measure(load)
             points.append(point)
-            self.on_point(point)
+            on_point(point)
         return points
 
     def _drift(self) -> None:

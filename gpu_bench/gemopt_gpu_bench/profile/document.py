@@ -6,7 +6,7 @@ import numpy as np
 
 from gemopt_gpu_bench.hosts import devices
 from gemopt_gpu_bench.measure.session import Point
-from gemopt_gpu_bench.profile.profile import Outcome
+from gemopt_gpu_bench.profile.profile import GpuProfile
 from gemopt_gpu_bench.profile.settings import DUTY
 from gemopt_gpu_bench.stats import Errors
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from gemopt.files.profile_file import Profile
 
 
-def to_profile(outcome: Outcome, ceilings: devices.Ceilings | None = None) -> "Profile":
+def to_profile(
+    outcome: GpuProfile, ceilings: devices.Ceilings | None = None
+) -> "Profile":
     """Build the profile document of an outcome.
 
     Parameters
@@ -63,7 +65,7 @@ def to_profile(outcome: Outcome, ceilings: devices.Ceilings | None = None) -> "P
     )
 
 
-def _name(outcome: Outcome) -> str:
+def _name(outcome: GpuProfile) -> str:
     device = outcome.run.session.layer.x.device
     card, sms = devices.card_name(device), outcome.run.sms
     return card if sms == devices.multiprocessors(device) else f"{card}-{sms}sm"
@@ -106,7 +108,7 @@ def _validation(family: str, held_out: Errors, trace: Errors | None) -> dict[str
     return record
 
 
-def _measurement(outcome: Outcome) -> dict[str, Any]:
+def _measurement(outcome: GpuProfile) -> dict[str, Any]:
     run = outcome.run
     anchors = np.array([p.us for p in run.session.anchors if p.samples_us])
     drift = float(np.ptp(anchors) / np.median(anchors)) if len(anchors) else 0.0

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gemopt.files import journal
 from gemopt_gpu_bench.measure.sampling import Load
 from gemopt_gpu_bench.measure.session import Point
 
 
-class Journal:
-    """A file of JSON lines: the settings, then one line for each point.
+class Journal(journal.Journal):
+    """The settings of a profile, then one line for each point.
 
     Parameters
     ----------
@@ -28,43 +29,23 @@ class Journal:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
-        self.path = path
-        self.points: dict[Load, Point] = {}
-        header = json.dumps(dict(settings), sort_keys=True)
-        if resume and path.exists():
-            self._read(header)
-        else:
-            path.write_text(header + "\n")
-        self._file = path.open("a")
-
-    def _read(self, header: str) -> None:
-        lines = self.path.read_text().splitlines()
-        if not lines or lines[0] != header:
+        if not resume:
+            path.unlink(missing_ok=True)
+        super().__init__(path)
+        header = json.loads(json.dumps(dict(settings), sort_keys=True))
+        if not self.entries:
+            self.add(header)
+        elif self.entries[0] != header:
+            self.close()
             raise ValueError(
-                f"{self.path}: was written with other settings ({lines[:1]}); "
+                f"{path}: was written with other settings ({self.entries[0]}); "
                 "run without --resume to begin anew"
             )
-        for line in lines[1:]:
-            try:
-                point = Point.from_json(json.loads(line))
-            except json.JSONDecodeError:
-                break  # the line that the interruption cut
-            self.points[point.load] = point
-        text = [header, *(json.dumps(p.to_json()) for p in self.points.values())]
-        self.path.write_text("\n".join(text) + "\n")
+        points = map(Point.from_json, self.entries[1:])
+        self.points: dict[Load, Point] = {point.load: point for point in points}
 
-    def add(self, point: Point) -> None:
+    def note(self, point: Point) -> None:
         """Write a point, unless it came from this file."""
         if point.load not in self.points:
             self.points[point.load] = point
-            self._file.write(json.dumps(point.to_json()) + "\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def remove(self) -> None:
-        """Delete the file: the profile is complete."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+            self.add(point.to_json())

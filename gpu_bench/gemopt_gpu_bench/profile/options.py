@@ -41,6 +41,7 @@ class Options:
     max_tokens: int | None = None
     trace: Path | None = None
     resume: bool = False
+    force: bool = False
     seed: int = 0
 
     def arguments(self) -> list[str]:
@@ -133,7 +134,7 @@ class Options:
             parts.append(f"sm{self.sm_limit.replace(',', '_')}")
         if settings.mode != "burst":
             parts.append(settings.mode)
-        if self.backend not in (None, "triton"):
+        if self.backend not in (None, backends.USUAL):
             parts.append(settings.backend)
         return "-".join(parts).lower() + SUFFIX
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from gemopt.latency import LatencyModel
 from gemopt_gpu_bench import backends
-from gemopt_gpu_bench.backends import tiles
 from gemopt_gpu_bench.fit import Fit, Samples, fit_all
 from gemopt_gpu_bench.fit.token_curve import curve, staircase
 from gemopt_gpu_bench.hosts import devices
@@ -49,7 +48,7 @@ Progress = Callable[[int, int, str], None]
 
 
 @dataclass
-class Run:
+class GpuRun:
     """Everything that one profile needs and gathers."""
 
     settings: Settings
@@ -60,6 +59,7 @@ class Run:
     rng: np.random.Generator
     progress: Progress
     sms: int
+    journal: Journal | None = None
     planned: int = 0
     points: list[Point] = field(default_factory=list)
 
@@ -67,18 +67,14 @@ class Run:
         """Measure loads in random order and report progress."""
         self.planned += len(loads)
         order = [loads[i] for i in self.rng.permutation(len(loads))]
-        journal = self.session.on_point
 
         def on_point(point: Point) -> None:
-            journal(point)
+            if self.journal is not None:
+                self.journal.note(point)
             self.points.append(point)
             self.progress(len(self.points), self.planned, text)
 
-        self.session.on_point = on_point
-        try:
-            return self.session.measure_all(order)
-        finally:
-            self.session.on_point = journal
+        return self.session.measure_all(order, on_point)
 
     def of_kind(self, *kinds: str) -> Samples:
         """Points of these kinds that could be measured."""
@@ -92,10 +88,10 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GpuProfile:
     """A finished profile before it becomes a file."""
 
-    run: Run
+    run: GpuRun
     fits: list[Fit]
     cold_hot: list[tuple[Point, Point]]
     missed: list[str]
@@ -123,7 +119,7 @@ def profile(
     journal: Path | None = None,
     resume: bool = False,
     progress: Progress = lambda done, planned, text: None,
-) -> Outcome:
+) -> GpuProfile:
     """Measure and fit one GPU.
 
     Parameters
@@ -146,23 +142,21 @@ def profile(
     """
     began = time.perf_counter()
     run = _prepare(settings, device, layer, sm_limit, trace, progress)
-    book = None
     if journal is not None:
-        book = Journal(journal, _identity(run, trace), resume)
-        run.session.known = dict(book.points)
-        run.session.on_point = book.add
+        run.journal = Journal(journal, _identity(run, trace), resume)
+        run.session.known = dict(run.journal.points)
     try:
         _measure_boundaries(run)
         _measure_validation(run)
         fits, missed = _fit_until_good(run)
         cold_hot = _fingerprint(run)
     finally:
-        if book is not None:
-            book.close()
-    return Outcome(run, fits, cold_hot, missed, time.perf_counter() - began)
+        if run.journal is not None:
+            run.journal.close()
+    return GpuProfile(run, fits, cold_hot, missed, time.perf_counter() - began)
 
 
-def _identity(run: Run, trace: NDArray[np.int64] | None) -> dict[str, Any]:
+def _identity(run: GpuRun, trace: NDArray[np.int64] | None) -> dict[str, Any]:
     """What two runs must share for one to go on with the points of the other."""
     device = devices.describe(run.session.layer.x.device, run.session.clocks)
     return {
@@ -180,7 +174,7 @@ def _prepare(
     sm_limit: int | None,
     trace: NDArray[np.int64] | None,
     progress: Progress,
-) -> Run:
+) -> GpuRun:
     sms = devices.multiprocessors(device)
     stream = None
     if sm_limit is not None and sm_limit != sms:
@@ -188,9 +182,7 @@ def _prepare(
         stream, sms = limited.stream, limited.granted
     if layer is None:
         layer = make_layer(settings, device)
-    table = None
-    if settings.backend == "triton":
-        table = tiles.known_table(*settings.shape)
+    table = backends.table_for(settings.backend, settings.shape)
     backend = backends.make(settings.backend, table=table)
     rng = np.random.default_rng(settings.seed)
     session = Session(
@@ -213,10 +205,10 @@ def _prepare(
         routing = Popularity.from_trace(trace[:half], *sizes)
         unseen = Popularity.from_trace(trace[half:], *sizes)
     limits = range_limits(table, settings.top_mean)
-    return Run(settings, session, limits, routing, unseen, rng, progress, sms)
+    return GpuRun(settings, session, limits, routing, unseen, rng, progress, sms)
 
 
-def _measure_boundaries(run: Run) -> None:
+def _measure_boundaries(run: GpuRun) -> None:
     """Balanced loads: the known boundaries, or where a search finds bends."""
     settings, table = run.settings, run.session.backend.table
     if table is not None:
@@ -233,7 +225,7 @@ def _measure_boundaries(run: Run) -> None:
     bisect_curve(measure, settings.max_tokens)
 
 
-def _measure_validation(run: Run) -> None:
+def _measure_validation(run: GpuRun) -> None:
     """Vectors that no fit will see: trace-like ones, and harsher ones."""
     settings = run.settings
     top = settings.top_mean
@@ -248,7 +240,7 @@ def _measure_validation(run: Run) -> None:
     run.measure([*trace, *loads], "validation")
 
 
-def _fit_until_good(run: Run) -> tuple[list[Fit], list[str]]:
+def _fit_until_good(run: GpuRun) -> tuple[list[Fit], list[str]]:
     """Measure vectors and fit, doubling the vectors while a target is missed."""
     settings = run.settings
     sparse = Sparse(settings.experts, settings.max_tokens)
@@ -286,7 +278,7 @@ def _fit_until_good(run: Run) -> tuple[list[Fit], list[str]]:
         new = have
 
 
-def curves(run: Run) -> dict[str, LatencyModel]:
+def curves(run: GpuRun) -> dict[str, LatencyModel]:
     """Models of total tokens alone, from the balanced points."""
     found = sorted(
         (p.load.tokens, p.us)
@@ -318,7 +310,7 @@ def missed_targets(fit: Fit) -> list[str]:
     return missed
 
 
-def _fingerprint(run: Run) -> list[tuple[Point, Point]]:
+def _fingerprint(run: GpuRun) -> list[tuple[Point, Point]]:
     """Fixed loads, cold and hot: how far a card differs from itself."""
     if run.session.layer.x.device.type == "cpu":
         return []

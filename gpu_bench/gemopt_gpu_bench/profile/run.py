@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class Task:
 
 
 @dataclass
-class Run:
+class ProfileRun:
     """Profiles of shapes on the devices of this process and, with a group, of others.
 
     Parameters
@@ -110,7 +110,10 @@ class Run:
 
         task.output.parent.mkdir(parents=True, exist_ok=True)
         on_all(self.group, str)  # so that all begin together
-        profiles = self._gathered(on_all(self.group, lambda: self._here(task)))
+        if self.group.size == 1:
+            profiles = distinct(self._placed(self._here(task), 0, 0))
+        else:
+            profiles = self._gathered(task)
         if self.group.rank == 0:
             save_profiles(profiles, task.output)
         for journal in self.journals(task).values():
@@ -128,11 +131,9 @@ class Run:
                 paths[i, limit] = task.output.with_name(name)
         return paths
 
-    def _here(self, task: Task) -> str:
-        """Profiles of this process as JSON."""
-        from gemopt.files.profile_file import profile_body
-
-        journals, bodies = self.journals(task), []
+    def _here(self, task: Task) -> "list[Profile]":
+        """Profiles of this process."""
+        journals, profiles = self.journals(task), []
         for i, device in enumerate(self.devices):
             layer = _layer(task.settings, device)
             for limit in self.sm_limits or (None,):
@@ -146,11 +147,11 @@ class Run:
                     resume=self.resume,
                     progress=self.progress,
                 )
-                bodies.append(profile_body(to_profile(outcome, self._best(device))))
+                profiles.append(to_profile(outcome, self._best(device)))
                 del outcome
             del layer
             devices.empty_cache(device)
-        return json.dumps({"host": host_name(), "profiles": bodies})
+        return profiles
 
     def _best(self, device: torch.device) -> Ceilings | None:
         if device.type == "cpu":
@@ -159,18 +160,31 @@ class Run:
             self._ceilings[device] = devices.measure_ceilings(device)
         return self._ceilings[device]
 
-    def _gathered(self, texts: Sequence[str]) -> "tuple[Profile, ...]":
-        answers = [json.loads(text) for text in texts]
+    def _gathered(self, task: Task) -> "tuple[Profile, ...]":
+        """Profiles of all processes, which travel as JSON."""
+        from gemopt.files.profile_file import ProfileDoc, from_document, profile_body
+
+        def text() -> str:
+            bodies = [profile_body(each) for each in self._here(task)]
+            return json.dumps({"host": host_name(), "profiles": bodies})
+
+        answers = [json.loads(each) for each in on_all(self.group, text)]
         hosts = hosts_of([answer["host"] for answer in answers])
-        where = [
-            (body, {"host": host, "rank": rank, "together": self.group.size})
-            for rank, (host, answer) in enumerate(zip(hosts, answers, strict=True))
-            for body in answer["profiles"]
-        ]
-        return distinct([_placed(body, place) for body, place in where])
+        found: list[Profile] = []
+        for rank, (host, answer) in enumerate(zip(hosts, answers, strict=True)):
+            documents = map(ProfileDoc.model_validate, answer["profiles"])
+            found += self._placed(map(from_document, documents), host, rank)
+        return distinct(found)
+
+    def _placed(
+        self, profiles: "Iterable[Profile]", host: int, rank: int
+    ) -> "list[Profile]":
+        """Note in profiles where they were measured."""
+        place = {"host": host, "rank": rank, "together": self.group.size}
+        return [replace(p, device={**p.device, **place}) for p in profiles]
 
 
-def prepare(options: Options, group: Group) -> tuple[Run, list[Task], list[str]]:
+def prepare(options: Options, group: Group) -> tuple[ProfileRun, list[Task], list[str]]:
     """Turn options into a run and its tasks, and warnings for people.
 
     Raises
@@ -191,7 +205,10 @@ def prepare(options: Options, group: Group) -> tuple[Run, list[Task], list[str]]
     card = "+".join(dict.fromkeys(cards))
     outputs = options.outputs(card, chosen)
     tasks = [Task(*each) for each in zip(chosen, outputs, strict=True)]
-    run = Run(found, group, limits, options.counts(), options.resume)
+    if not options.force:
+        names = {str(devices.describe(d, devices.clocks_of(d))["name"]) for d in found}
+        on_all(group, lambda: _refuse_other(tasks, names) if group.rank == 0 else "")
+    run = ProfileRun(found, group, limits, options.counts(), options.resume)
     warnings = [line for device in dict.fromkeys(found) for line in _busy(device)]
     if kind == "cpu":
         torch.set_num_threads(1)  # more gain nothing on small layers, and add noise
@@ -224,14 +241,6 @@ def _layer(settings: Settings, device: torch.device) -> Any:
         ) from None
 
 
-def _placed(body: Mapping[str, Any], place: Mapping[str, int]) -> "Profile":
-    """Profile of a gathered document, with the place where it was measured."""
-    from gemopt.files.profile_file import ProfileDoc, from_document
-
-    read = from_document(ProfileDoc.model_validate(body))
-    return replace(read, device={**read.device, **place})
-
-
 def distinct(profiles: "Sequence[Profile]") -> "tuple[Profile, ...]":
     """Number profiles that have the same name: H100-0, H100-1."""
     names = Counter(each.name for each in profiles)
@@ -244,6 +253,24 @@ def distinct(profiles: "Sequence[Profile]") -> "tuple[Profile, ...]":
             each = replace(each, name=name)
         result.append(each)
     return tuple(result)
+
+
+def _refuse_other(tasks: Sequence[Task], names: set[str]) -> str:
+    """Raise rather than write over a profile of another device or model."""
+    from gemopt.files.profile_set import load_profiles
+
+    for task in tasks:
+        if not task.output.exists():
+            continue
+        for each in load_profiles(task.output):
+            card, model = each.device.get("name"), each.shape.get("model")
+            if card not in names or model != task.settings.model:
+                raise ValueError(
+                    f"{task.output}: holds a profile of {model} on {card}, this one is "
+                    f"of {task.settings.model} on {', '.join(sorted(names))}; give "
+                    "another --output, or --force to replace it"
+                )
+    return ""
 
 
 def _require_same(task: Task) -> None:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gemopt.traffic.shapes import shape as known_shape
+from gemopt_gpu_bench import backends
 from gemopt_gpu_bench.profile.targets import EXPERTS_PER_GPU
 
 #: Largest share of the time that the GPU works.
@@ -47,7 +48,7 @@ class Settings:
     intermediate: int
     experts: int
     total_experts: int
-    backend: str = "triton"
+    backend: str = backends.USUAL
     max_tokens: int = 8192
     mode: str = "burst"
     most_vectors: int = 512

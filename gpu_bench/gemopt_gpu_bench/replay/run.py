@@ -49,12 +49,12 @@ class ReplaySettings:
         Of weights and tokens.
     table
         Tiles of the kernel, those of the profiles; None takes those known for the
-        shape. Only for the backend ``"triton"``.
+        shape. Only for backends with tiles.
     """
 
     hidden: int
     intermediate: int
-    backend: str = "triton"
+    backend: str = backends.USUAL
     mode: str = "burst"
     seed: int = 0
     table: tiles.TileTable | None = None
@@ -101,13 +101,11 @@ def make_sessions(
     """
     if sm_limits is not None and len(sm_limits) != len(gpus):
         raise ValueError(
-            f"--sm-limit has {len(sm_limits)} values, needs one for each of "
+            f"sm_limits has {len(sm_limits)} values, needs one for each of "
             f"{len(gpus)} GPUs"
         )
     shape = settings.hidden, settings.intermediate, slots
-    table = None
-    if settings.backend == "triton":
-        table = settings.table or tiles.known_table(*shape)
+    table = backends.table_for(settings.backend, shape, settings.table)
     layers: dict[torch.device, ExpertLayer] = {}
     pacers: dict[torch.device, Pacer] = {}
     sessions = []
