@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def lower_bound(
     layers = instance.num_layers
     communication = communication_bound(instance)
     most = _known(instance, placement)
-    instance = replace(instance, comm=None)
+    instance = instance.without_communication()
     one_step = water_filling(instance)
     values, kinds, duals = [], [], []
     assign = effort != "quick" or layers * assignment_work(instance) <= MOST_ASSIGNED
@@ -194,11 +194,10 @@ def _co_location(
     began = time.perf_counter()
     shares, target = _even(instance), math.inf
     if placement is not None:
-        from gemopt.cost.evaluate import evaluate
+        from gemopt.cost.evaluate import layer_cost
 
-        one = Placement(placement.phy2log[layer : layer + 1], placement.slots)
-        target = evaluate(instance.layer(layer), one).objective
-        row = one.phy2log[0]
+        row = placement.phy2log[layer]
+        target = layer_cost(instance, layer, row)
         shares = np.zeros_like(shares)
         copies = np.bincount(row, minlength=len(shares))
         np.add.at(shares, (row, instance.slot2gpu), 1 / copies[row])

@@ -237,7 +237,6 @@ def _chosen(
     """Take some steps and layers of the instance and of its placements."""
     import numpy as np
 
-    from gemopt.arrays import frozen
     from gemopt.model.placement import Placement
 
     if steps < 1:
@@ -249,13 +248,8 @@ def _chosen(
     rows = [every.index(layer) for layer in wanted]
     count = min(steps, problem.num_steps)
     kept = np.linspace(0, problem.num_steps - 1, count).round().astype(np.int64)
-    part = replace(
-        problem,
-        loads=frozen(np.ascontiguousarray(problem.loads[rows][:, :, kept])),
-        weights=frozen(problem.weights[kept]),
-        layer_ids=frozen(problem.layer_ids[rows]),
-        comm=None,  # only the experts' part of a step is run
-    )
+    # Only the experts' part of a step is run.
+    part = problem.without_communication().select(steps=kept, layers=rows)
     return part, {n: Placement(p.phy2log[rows], p.slots) for n, p in named.items()}
 
 

@@ -16,6 +16,7 @@ from gemopt.model.placement import Placement
 from gemopt.model.sizes import sizes_text
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,6 +148,23 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
         weights=instance.weights,
         communication=communication,
     )
+
+
+def evaluate_layer(instance: Instance, layer: int, phy2log: Ints) -> Evaluation:
+    """Evaluate one layer, whose slots hold the experts `phy2log` int64 ``[slots]``.
+
+    Raises
+    ------
+    gemopt.Infeasible
+        The slots do not answer this layer.
+    """
+    placement = Placement(phy2log[None], instance.slots)
+    return evaluate(instance.layer(layer), placement)
+
+
+def layer_cost(instance: Instance, layer: int, phy2log: Ints) -> float:
+    """Objective of one layer, us; see `evaluate_layer`."""
+    return evaluate_layer(instance, layer, phy2log).objective
 
 
 def combined(compute: Floats, communication: Floats, overlap: float) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gemopt.arrays import Floats as Floats
+from gemopt.arrays import Ints
 
 CURVE = 0  #: piecewise linear in the tokens of the GPU
 LINE = 1  #: one line in tokens, active experts and tiles
@@ -88,6 +89,25 @@ class LatencyModel(ABC):
     @abstractmethod
     def rows(self) -> tuple[Row, ...]:
         """Return the kernel configurations, by rising `max_step_tokens`."""
+
+
+def regime_at(max_step_tokens: ArrayLike, step_tokens: ArrayLike) -> Ints:
+    """Which regime rules a step: the first whose limit the step's tokens keep.
+
+    Parameters
+    ----------
+    max_step_tokens
+        Rising limits ``[regimes]``; the last regime also rules above its own.
+    step_tokens
+        Tokens of the steps on all GPUs, ``[...]``.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 ``[...]``; `gemopt.latency.kernels.row_at` is its compiled twin.
+    """
+    limits = np.asarray(max_step_tokens, dtype=np.float64)[:-1]
+    return np.searchsorted(limits, np.asarray(step_tokens), side="left")
 
 
 def features(shares: ArrayLike, tile: int) -> tuple[Floats, Floats, Floats]:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.latency.base import CURVE, LatencyModel, Row
+from gemopt.arrays import Floats, Ints
+from gemopt.latency.base import CURVE, LatencyModel, Row, regime_at
 
 MAX_CELLS = 2**14
 SMALLEST_CELL_INVERSE = 2**10
@@ -68,6 +69,26 @@ def compile_tables(models: Sequence[LatencyModel]) -> LatencyTables:
         cell_start=_starts([len(cells) for _, cells in grids]),
         cell_intercept=intercept[at],
         cell_slope=slope[at],
+    )
+
+
+def rows_of_steps(tables: LatencyTables, step_tokens: Ints | Floats) -> Ints:
+    """Row that rules each GPU (or class) at each step, int64 ``[gpus, steps]``.
+
+    Parameters
+    ----------
+    tables
+        Tables of the GPUs.
+    step_tokens
+        Token-expert assignments of each step on all GPUs, ``[steps]``.
+    """
+    ends = zip(tables.gpu_row[:-1], tables.gpu_row[1:], strict=True)
+    return np.array(
+        [
+            first + regime_at(tables.max_step_tokens[first:end], step_tokens)
+            for first, end in ends
+        ],
+        dtype=np.int64,
     )
 
 

@@ -20,11 +20,13 @@ from gemopt.arrays import (
     one_each,
     slots_per_gpu,
     step_weights,
+    whole,
 )
 from gemopt.latency.base import LatencyModel, latency_models
 from gemopt.latency.tables import LatencyTables, compile_tables
 from gemopt.model.communication import Communication
 from gemopt.model.dispatch import checked_dispatch
+from gemopt.model.gpu_classes import GpuClasses, numbered
 from gemopt.model.placement import slot_owner
 from gemopt.model.recipe import Profiles, dealt_slots, gpu_models, trace_communication
 from gemopt.model.sizes import sizes_text
@@ -257,9 +259,32 @@ class Instance:
         GPUs whose latency models are equal share a class; classes count up from 0 in
         order of first appearance.
         """
-        seen: dict[LatencyModel, int] = {}
-        classes = [seen.setdefault(model, len(seen)) for model in self.latency]
+        number = numbered(self.latency)
+        classes = [number[model] for model in self.latency]
         return frozen(np.array(classes, dtype=np.int64))
+
+    @cached_property
+    def classes(self) -> GpuClasses:
+        """GPUs grouped by equal latency and equal slots."""
+        return GpuClasses.of(self.latency, self.slots)
+
+    @cached_property
+    def gpu2node(self) -> Ints:
+        """Node of each GPU, numbered from 0 without gaps, int64 ``[gpus]``.
+
+        Nodes count up in order of their numbers in `node`.
+        """
+        return frozen(np.unique(self.node, return_inverse=True)[1].astype(np.int64))
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes that have a GPU."""
+        return int(self.gpu2node.max()) + 1
+
+    @cached_property
+    def mean_loads(self) -> Floats:
+        """Mean load of each expert over the weighted steps, ``[layers, experts]``."""
+        return frozen(self.loads @ (self.weights / self.weights.sum()))
 
     @cached_property
     def tables(self) -> LatencyTables:
@@ -295,8 +320,7 @@ class Instance:
             raise ValueError(
                 f"steps {start}:{stop} is empty or outside 0:{self.num_steps}"
             )
-        return replace(
-            self,
+        return self._changed(
             loads=frozen(np.ascontiguousarray(self.loads[:, :, start:stop])),
             weights=frozen(self.weights[start:stop].copy()),
             comm=None if self.comm is None else self.comm.steps(start, stop),
@@ -304,13 +328,65 @@ class Instance:
 
     def layer(self, index: int) -> Instance:
         """Return the instance of one layer."""
-        one = replace(
-            self,
+        return self._changed(
             loads=self.loads[index : index + 1],
             layer_ids=self.layer_ids[index : index + 1],
             comm=None if self.comm is None else self.comm.layer(index),
         )
-        one.__dict__["tables"] = self.tables  # same GPUs: compiled once for all layers
+
+    def select(
+        self, *, steps: ArrayLike | None = None, layers: ArrayLike | None = None
+    ) -> Instance:
+        """Return the instance of some steps and layers, in the order given.
+
+        Parameters
+        ----------
+        steps, layers
+            Positions, whole numbers ``[n]``; None takes all.
+
+        Raises
+        ------
+        ValueError
+            Nothing is chosen, a position is out of range or comes twice, or steps are
+            chosen of an instance with communication: use `without_communication`, or
+            `Instance.steps` for a range.
+        """
+        rows = _positions("layers", layers, self.num_layers)
+        kept = _positions("steps", steps, self.num_steps)
+        if self.comm is not None:
+            raise ValueError(
+                f"instance {self.name!r} has communication, of which select takes no "
+                "part; call without_communication() first, or steps() or layer()"
+            )
+        return self._changed(
+            loads=frozen(np.ascontiguousarray(self.loads[rows][:, :, kept])),
+            weights=frozen(self.weights[kept]),
+            layer_ids=frozen(self.layer_ids[rows]),
+        )
+
+    def without_communication(self) -> Instance:
+        """Return the same instance whose objective is compute alone."""
+        return self if self.comm is None else self._changed(comm=None)
+
+    def with_loads(self, loads: Ints, weights: Floats) -> Instance:
+        """Return an instance of the same GPUs and layers with other steps.
+
+        Parameters
+        ----------
+        loads
+            Token-expert assignments, int64 ``[layers, experts, steps]``.
+        weights
+            Weight of each step, float64 ``[steps]``.
+        """
+        return self._changed(
+            loads=frozen(np.ascontiguousarray(loads)), weights=frozen(weights)
+        )
+
+    def _changed(self, **changes: Any) -> Instance:
+        """Replace what is not of the GPUs, and keep what was worked out of them."""
+        one = replace(self, **changes)
+        for name in ("tables", "classes", "gpu2class", "gpu2node", "slot2gpu"):
+            one.__dict__[name] = getattr(self, name)  # the cache of cached_property
         return one
 
     def split(self, fraction: float = 0.5) -> tuple[Instance, Instance]:
@@ -327,6 +403,19 @@ class Instance:
                 f"fraction = {fraction} of {self.num_steps} steps leaves a part empty"
             )
         return self.steps(0, seen), self.steps(seen, self.num_steps)
+
+
+def _positions(name: str, values: ArrayLike | None, size: int) -> Ints:
+    """Check positions ``[n]`` below `size`; None means all."""
+    at = whole(name, np.arange(size) if values is None else values, 1)
+    if (
+        not len(at)
+        or len(set(at.tolist())) < len(at)
+        or at.min() < 0
+        or at.max() >= size
+    ):
+        raise ValueError(f"{name} = {at.tolist()} must be some of 0..{size - 1}, once")
+    return at
 
 
 def _comm(comm: Communication | None, counts: Ints) -> Communication | None:

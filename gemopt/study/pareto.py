@@ -32,7 +32,7 @@ def weighted(instance: Instance, weight: float) -> Instance:
     if weight < 0:
         raise ValueError(f"weight = {weight} must be >= 0")
     if weight == 0:
-        return replace(instance, comm=None)
+        return instance.without_communication()
     topology = Topology(
         _scaled(comm.topology.intra, weight),
         _scaled(comm.topology.inter, weight),

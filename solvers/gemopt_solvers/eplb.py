@@ -77,7 +77,7 @@ class Eplb(OnePlacement):
 
 
 def _hosts(instance: Instance) -> int:
-    return len(np.unique(instance.node))
+    return instance.num_nodes
 
 
 def _hosts_are_blocks(node: Ints) -> bool:

@@ -48,7 +48,7 @@ class Grace(Rounds):
         comm = instance.comm
         if comm is None:
             raise ValueError(f"instance {instance.name!r} has no communication")
-        mean = instance.loads @ (instance.weights / instance.weights.sum())
+        mean = instance.mean_loads
 
         def group(layer: int, _round: int) -> Iterator[None]:
             affinity = comm.pairs[layer].copy()

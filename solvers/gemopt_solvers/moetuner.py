@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gemopt.arrays import Floats, Ints
-from gemopt.cost.evaluate import evaluate
+from gemopt.cost.evaluate import layer_cost
 from gemopt.cost.rates import Rates, rates
 from gemopt.model.instance import Instance
 from gemopt.model.pairs import PairCounter
@@ -161,7 +161,7 @@ class Moetuner:
         from ortools.sat.python import cp_model
 
         gpus, owner = instance.num_gpus, instance.slot2gpu
-        host = np.unique(instance.node, return_inverse=True)[1]
+        host = instance.gpu2node
         load = instance.loads[layer] @ (instance.weights / instance.weights.sum())
         member = np.zeros((gpus, instance.num_experts))
         member[owner, row] = 1.0
@@ -214,8 +214,7 @@ class Moetuner:
 
 
 def _offer(best: BestRows, instance: Instance, layer: int, row: Ints) -> None:
-    one = evaluate(instance.layer(layer), Placement(row[None], instance.slots))
-    best.offer(layer, row, one.objective)
+    best.offer(layer, row, layer_cost(instance, layer, row))
 
 
 def _assignment(cp: Any, items: int, groups: int, room: Ints) -> list[list[Any]]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from gemopt.arrays import Ints
-from gemopt.cost.evaluate import evaluate
+from gemopt.cost.evaluate import layer_cost
 from gemopt.cost.incremental import LayerState
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
@@ -81,8 +81,7 @@ def _cost(instance: Instance, layer: int, row: Ints) -> float:
     """Objective of a row, us."""
     if instance.comm is None:
         return LayerState(instance, layer, row).objective
-    one = Placement(row[None], instance.slots)
-    return evaluate(instance.layer(layer), one).objective
+    return layer_cost(instance, layer, row)
 
 
 def random_row(rng: np.random.Generator, num_experts: int, slot2gpu: Ints) -> Ints:

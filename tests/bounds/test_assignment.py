@@ -11,10 +11,10 @@ from scipy.optimize import linprog
 from gemopt import Instance, Placement, evaluate
 from gemopt.bounds.lower_bound import lower_bound
 from gemopt.bounds.steps.assignment import _costs, _value, assignment, work
-from gemopt.bounds.steps.minorant import Kinds, minorant, rows_of_steps
+from gemopt.bounds.steps.minorant import minorant
 from gemopt.latency import Line, Regimes, Roofline, TileActive
 from gemopt.latency.base import CURVE
-from gemopt.latency.tables import compile_tables
+from gemopt.latency.tables import rows_of_steps
 from tests.brute_force import best_placement
 from tests.strategies import FAMILIES, instances, random_placement
 
@@ -65,8 +65,8 @@ def test_never_above_the_best_of_each_step(family: str, equal: bool) -> None:
 def test_any_weights_and_prices_are_valid(instance: Instance, seed: int) -> None:
     """Whatever the optimiser finds, no placement is cheaper than what it proves."""
     rng = np.random.default_rng(seed)
-    kinds = Kinds.of(instance)
-    tables = compile_tables(kinds.models)
+    kinds = instance.classes
+    tables = kinds.tables
     rows = rows_of_steps(tables, instance.step_tokens[0])
     lined = (tables.kind[rows] != CURVE).all(axis=0)
     spare = instance.num_slots - instance.num_experts

@@ -192,3 +192,49 @@ def test_model_is_light():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_parts_share_what_follows_from_the_gpus():
+    """Tables and classes are worked out once for an instance and all its parts."""
+    instance = build()
+    parts = [
+        instance.layer(0),
+        instance.steps(0, 1),
+        instance.select(steps=[0]),
+        instance.without_communication(),
+        instance.with_loads(instance.loads, instance.weights),
+    ]
+    for part in parts:
+        assert part.tables is instance.tables
+        assert part.classes is instance.classes
+
+
+def test_select_takes_steps_and_layers_in_order():
+    """`select` picks positions, with the weights and ids that belong to them."""
+    instance = build(weights=np.arange(1.0, 1.0 + build().num_steps))
+    steps, layers = [instance.num_steps - 1, 0], [instance.num_layers - 1]
+    part = instance.select(steps=steps, layers=layers)
+    np.testing.assert_array_equal(
+        part.counts, instance.counts[np.ix_(steps, layers, range(part.num_experts))]
+    )
+    assert part.weights.tolist() == instance.weights[steps].tolist()
+    assert part.layer_ids.tolist() == instance.layer_ids[layers].tolist()
+
+
+@pytest.mark.parametrize("steps", [[], [0, 0], [-1], [99], [0.5]])
+def test_select_refuses(steps):
+    """Nothing, repeats, positions outside and fractions are refused by name."""
+    with pytest.raises(ValueError, match="steps"):
+        build().select(steps=steps)
+
+
+def test_classes_part_gpus_by_latency_and_slots():
+    """GPUs of one class are equal in latency and slots, in order of appearance."""
+    latency = [affine(1.0, 1.0)] * 3 + [affine(2.0, 1.0)]
+    slots = np.array([3, 1, 3, 1])
+    counts = np.ones((2, 1, 6), dtype=np.int64)
+    instance = Instance.from_arrays(counts, latency, slots=slots, node=[7, 3, 7, 3])
+    assert instance.classes.of_gpu.tolist() == [0, 1, 0, 2]
+    assert instance.classes.members.tolist() == [2, 1, 1]
+    assert instance.classes.slots.tolist() == [3, 1, 1]
+    assert (instance.gpu2node.tolist(), instance.num_nodes) == ([1, 0, 1, 0], 2)

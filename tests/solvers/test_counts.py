@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from gemopt import Instance, Placement, evaluate
 from gemopt.arrays import Ints
-from gemopt.bounds.steps.minorant import Kinds
 from gemopt.latency import affine
 from gemopt_solvers.exact.copies.columns import Columns
 from gemopt_solvers.exact.copies.counts import CountTree, Node
@@ -58,7 +57,7 @@ class Case:
         """Numbers of the columns of a placement; fails when one is missing."""
         columns, copies = self.tree.columns, self.copies(row)
         rank = np.argsort(self.search._order)
-        kinds = Kinds.of(self.instance).of_gpu
+        kinds = self.instance.classes.of_gpu
         found = []
         for kind, held in zip(kinds.tolist(), row, strict=True):
             if held:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.bounds.steps.assignment_kernels import cheapest, moments
-from gemopt.bounds.steps.minorant import Kinds, rows_of_steps
 from gemopt.latency.base import CURVE, LINE
-from gemopt.latency.tables import LatencyTables, compile_tables
+from gemopt.latency.tables import LatencyTables, rows_of_steps
+from gemopt.model.gpu_classes import GpuClasses
 from gemopt.model.instance import Instance
 from gemopt.model.placement import SHARE_UNIT
 
@@ -49,7 +49,7 @@ class _Costs:
 
 def work(instance: Instance) -> int:
     """Steps x experts x kinds x numbers of copies of a layer, for `MOST_WORK`."""
-    kinds = len(Kinds.of(instance).members)
+    kinds = len(instance.classes)
     cells = kinds * instance.num_experts * len(_copies(instance))
     return 0 if (instance.tables.kind == CURVE).all() else instance.num_steps * cells
 
@@ -81,8 +81,8 @@ def assignment(instance: Instance, layer: int, bound: Floats) -> Floats:
     """
     if work(instance) > MOST_WORK:
         return bound
-    kinds = Kinds.of(instance)
-    tables = compile_tables(kinds.models)
+    kinds = instance.classes
+    tables = kinds.tables
     rows = rows_of_steps(tables, instance.step_tokens[layer])
     lined = np.flatnonzero((tables.kind[rows] != CURVE).all(axis=0))
     copies = _copies(instance)
@@ -98,7 +98,7 @@ def assignment(instance: Instance, layer: int, bound: Floats) -> Floats:
 
 
 def _costs(
-    kinds: Kinds, tables: LatencyTables, rows: Ints, loads: Ints, copies: Ints
+    kinds: GpuClasses, tables: LatencyTables, rows: Ints, loads: Ints, copies: Ints
 ) -> _Costs:
     # As `evaluate` splits: whole multiples of 1 / SHARE_UNIT, rounded down.
     shares = loads.T[:, :, None, None] * SHARE_UNIT // copies

@@ -13,48 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.bounds.steps.capacity import Capacities, compile_capacities
-from gemopt.latency.base import CURVE, LatencyModel
-from gemopt.latency.tables import LatencyTables, compile_tables
+from gemopt.latency.base import CURVE
+from gemopt.latency.tables import LatencyTables, rows_of_steps
+from gemopt.model.gpu_classes import GpuClasses
 from gemopt.model.instance import Instance
 from gemopt.model.placement import SHARE_UNIT
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """GPUs grouped by equal latency and equal slots.
-
-    Attributes
-    ----------
-    of_gpu
-        Kind of each GPU, int64 ``[gpus]``.
-    models
-        Latency model of each kind.
-    members, slots
-        GPUs of each kind and slots of each of them, int64 ``[kinds]``.
-    """
-
-    of_gpu: Ints
-    models: tuple[LatencyModel, ...]
-    members: Ints
-    slots: Ints
-
-    @classmethod
-    def of(cls, instance: Instance) -> Kinds:
-        """Group the GPUs of `instance`; kinds count up by first appearance."""
-        pairs = list(zip(instance.gpu2class, instance.slots, strict=True))
-        order = {pair: None for pair in pairs}
-        names = {pair: k for k, pair in enumerate(order)}
-        of_gpu = np.array([names[pair] for pair in pairs], dtype=np.int64)
-        first = [pairs.index(pair) for pair in order]
-        return cls(
-            of_gpu=of_gpu,
-            models=tuple(instance.latency[g] for g in first),
-            members=np.bincount(of_gpu).astype(np.int64),
-            slots=instance.slots[first],
-        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +46,7 @@ class Minorant:
         Curves in tokens of the kinds.
     """
 
-    kinds: Kinds
+    kinds: GpuClasses
     cost: Floats
     line: NDArray[np.bool_]
     base: Floats
@@ -113,8 +79,8 @@ def minorant(instance: Instance, layer: int) -> Minorant:
     proportional share a mean cost; what differs goes into their bases. Steps with a
     token curve on any GPU count tokens on all of them.
     """
-    kinds = Kinds.of(instance)
-    tables = compile_tables(kinds.models)
+    kinds = instance.classes
+    tables = kinds.tables
     loads = instance.loads[layer].T.astype(np.float64)
     rows = rows_of_steps(tables, instance.step_tokens[layer])
     lined = (tables.kind[rows] != CURVE).all(axis=0)
@@ -152,15 +118,6 @@ def minorant(instance: Instance, layer: int) -> Minorant:
     )
 
 
-def rows_of_steps(tables: LatencyTables, step_tokens: Ints) -> Ints:
-    """Row of every kind's tables that rules each step, int64 ``[kinds, steps]``."""
-    rows = []
-    for first, end in zip(tables.gpu_row[:-1], tables.gpu_row[1:], strict=True):
-        at = np.searchsorted(tables.max_step_tokens[first:end], step_tokens)
-        rows.append(np.minimum(first + at, end - 1))
-    return np.array(rows, dtype=np.int64)
-
-
 def _expert_costs(
     tables: LatencyTables, row: int, loads: Floats, instance: Instance, slots: int
 ) -> tuple[float, Floats]:
@@ -193,7 +150,7 @@ def _expert_costs(
 
 
 def _in_common(
-    costs: Floats, kinds: Kinds, copies: int
+    costs: Floats, kinds: GpuClasses, copies: int
 ) -> tuple[Floats, Floats, Floats]:
     """One cost of each expert ``[E]``, its rate on each kind, and what bases gain.
 

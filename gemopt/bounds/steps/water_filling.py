@@ -23,18 +23,14 @@ def water_filling(instance: Instance) -> Floats:
     """
     from gemopt.bounds.steps.capacity import compile_capacities
     from gemopt.bounds.steps.kernels import water_fill_into
-    from gemopt.latency.tables import compile_tables
 
-    classes, first, members = np.unique(
-        instance.gpu2class, return_index=True, return_counts=True
-    )
-    models = [instance.latency[first[c]] for c in classes]
+    classes = instance.classes
     replicas = instance.num_slots > instance.num_experts
     out = np.empty(instance.step_tokens.shape)
     water_fill_into(
-        compile_tables(models),
-        compile_capacities(models),
-        members,
+        classes.tables,
+        compile_capacities(classes.models),
+        classes.members,
         instance.loads,
         instance.step_tokens,
         instance.num_slots / SHARE_UNIT if replicas else 0.0,

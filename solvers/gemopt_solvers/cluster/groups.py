@@ -14,7 +14,7 @@ def refusal(instance: Instance) -> str | None:
     comm = instance.comm
     if comm is None or comm.n_group == 1:
         return "keep_groups needs an instance that declares n_group"
-    hosts = len(np.unique(instance.node))
+    hosts = instance.num_nodes
     if comm.n_group % hosts:
         return f"n_group = {comm.n_group} cannot be shared out over {hosts} hosts"
     room = _host_slots(instance)
@@ -59,5 +59,5 @@ def host_copies(instance: Instance, n_group: int, load: Floats) -> Ints:
 
 
 def _host_slots(instance: Instance) -> Ints:
-    number = np.unique(instance.node, return_inverse=True)[1]
+    number = instance.gpu2node
     return np.bincount(number, weights=instance.slots).astype(np.int64)

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from gemopt.arrays import Floats, Ints
-from gemopt.cost.evaluate import evaluate
+from gemopt.cost.evaluate import layer_cost
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.capacitated import balanced, capacitated, distances
@@ -93,7 +93,7 @@ class Cluster:
         jobs: int,
     ) -> Outcome:
         """Cluster every layer once; nothing is searched afterwards."""
-        mean = instance.loads @ (instance.weights / instance.weights.sum())
+        mean = instance.mean_loads
         copies = replica_counts(mean, instance.slots)
         bursts = co_load(instance).weight
         best = BestRows(instance)
@@ -102,9 +102,7 @@ class Cluster:
             load = mean[layer] / copies[layer]
             row = self._row(instance, layer, copies[layer], load, bursts[layer], seed)
             fixed = repaired(row[None], instance.slots, mean[layer][None])
-            placement = Placement(fixed, instance.slots)
-            one = evaluate(instance.layer(layer), placement)
-            best.offer(layer, fixed[0], one.objective)
+            best.offer(layer, fixed[0], layer_cost(instance, layer, fixed[0]))
             yield
 
         reason = run_rounds(work, best, monitor=monitor, jobs=jobs, rounds=1)

@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Protocol
 
 from gemopt.arrays import Floats, Ints
-from gemopt.cost.evaluate import evaluate
+from gemopt.cost.evaluate import layer_cost
 from gemopt.model.instance import Instance
-from gemopt.model.placement import Placement
 from gemopt.run.progress import Heuristic, no_heuristic
 from gemopt_solvers.exact.rows.model import Model
 
@@ -81,8 +80,7 @@ class Problem:
 
     def cost(self, phy2log: Ints) -> float:
         """True cost of a placement of the layer, expert by slot, us."""
-        one = Placement(phy2log[None], self.instance.slots)
-        return evaluate(self.instance.layer(self.layer), one).objective
+        return layer_cost(self.instance, self.layer, phy2log)
 
 
 class BackEnd(Protocol):

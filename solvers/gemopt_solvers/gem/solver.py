@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import local
 from typing import Any, ClassVar
 
@@ -87,7 +87,7 @@ class Gem(BaseSolver):
         jobs: int,
     ) -> Outcome:
         """Construct, then search round by round, on the straggler alone."""
-        plain = instance if instance.comm is None else replace(instance, comm=None)
+        plain = instance.without_communication()
         kind = classify(plain, self.params)
         constructed = initial_placement(plain, kind)
         search = SwapSearch(plain, seed, constructed.phy2log)

@@ -43,7 +43,7 @@ def hierarchical_row(
     copies = replica_counts(load[None], instance.slots)[0]
     share = load / copies
     expert = np.repeat(np.arange(len(load)), copies)
-    host = np.unique(instance.node, return_inverse=True)[1]
+    host = instance.gpu2node
     group = _host_of_copies(instance, comm, layer, copies, share, host, rng)
     base, slope = finishing_lines(instance, layer)
     row = np.empty(instance.num_slots, dtype=np.int64)

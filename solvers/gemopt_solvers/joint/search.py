@@ -35,7 +35,7 @@ def joint_rows(
         0.1 s.
     """
     starts = [row]
-    if instance.comm is not None and len(np.unique(instance.node)) > 1:
+    if instance.comm is not None and instance.num_nodes > 1:
         starts.append(hierarchical_row(instance, instance.comm, layer, rng))
     for start in starts:
         last = start

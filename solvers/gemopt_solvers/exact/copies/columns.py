@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
 from gemopt.bounds.steps.minorant import minorant
-from gemopt.latency.tables import compile_tables
 from gemopt.model.instance import Instance
 from gemopt_solvers.exact.copies.column_kernels import columns_into, rest_into
 
@@ -96,7 +95,7 @@ class Columns:
             sets = np.array(list(combinations(range(one.num_experts), size)))
             write = partial(
                 columns_into,
-                compile_tables(kinds.models),
+                kinds.tables,
                 row,
                 bool((row == row[0]).all()),
                 sets,

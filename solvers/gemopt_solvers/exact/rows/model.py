@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
-from gemopt.bounds.steps.minorant import Kinds
 from gemopt.latency.base import CURVE, LINE
-from gemopt.latency.tables import LatencyTables, compile_tables
+from gemopt.latency.tables import LatencyTables, rows_of_steps
 from gemopt.model.instance import Instance
 from gemopt.model.placement import SHARE_UNIT
 
@@ -71,8 +70,11 @@ class Model:
     times: list[TimeRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.kinds = Kinds.of(self.instance)
-        self.tables = compile_tables(self.kinds.models)
+        self.kinds = self.instance.classes
+        self.tables = self.kinds.tables
+        self.ruling = rows_of_steps(
+            self.tables, self.instance.step_tokens[self.layer]
+        )  # [classes, steps] row of the tables
         self.most = most_copies(self.instance)
         _place(self)
         _break_symmetry(self)
@@ -186,24 +188,15 @@ def shares_at(m: Model, step: int) -> NDArray[np.float64]:
 
 
 def _time(m: Model, step: int) -> None:
-    total = float(m.instance.step_tokens[m.layer, step])
     shares = shares_at(m, step)
     level: dict[int, Ints] = {}
     for g in range(m.instance.num_gpus):
         kind = int(m.kinds.of_gpu[g])
-        row = row_at(m.tables, kind, total)
+        row = int(m.ruling[kind, step])
         if m.tables.kind[row] != CURVE:
             _lines(m, step, g, row, shares)
         else:
             _curve(m, step, g, row, shares, level)
-
-
-def row_at(tables: LatencyTables, kind: int, tokens: float) -> int:
-    """Row of the tables that applies to a kind at a step of `tokens`."""
-    row = int(tables.gpu_row[kind])
-    while tokens > tables.max_step_tokens[row]:
-        row += 1
-    return row
 
 
 def line_costs(

@@ -10,7 +10,6 @@ from gemopt_solvers.exact.rows.model import (
     Model,
     add_time,
     line_costs,
-    row_at,
     shares_at,
 )
 
@@ -27,10 +26,9 @@ def add_tangents(m: Model, phy2log: Ints) -> int:
     copies = np.bincount(phy2log, minlength=instance.num_experts)
     added = 0
     for step in np.flatnonzero(instance.weights > 0):
-        total = float(instance.step_tokens[0, step])
         shares = shares_at(m, int(step))
         for g in range(instance.num_gpus):
-            row = row_at(m.tables, int(m.kinds.of_gpu[g]), total)
+            row = int(m.ruling[m.kinds.of_gpu[g], step])
             power = float(m.tables.power[row])
             slow = cost.per_gpu[step, 0, g] >= 0.98 * cost.per_step[step, 0]
             if m.tables.kind[row] != TWO_LINES or power == 0 or not slow:

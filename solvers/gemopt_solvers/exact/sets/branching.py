@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import Floats, Ints
-from gemopt.bounds.steps.minorant import Kinds
 from gemopt.bounds.steps.water_filling import water_filling
 from gemopt.cost.evaluate import evaluate
-from gemopt.cost.sum_kernels import rows_into
-from gemopt.latency.tables import compile_tables
+from gemopt.latency.tables import rows_of_steps
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt_solvers.exact.copies.columns import Columns
@@ -66,11 +64,10 @@ class Branching:
         order = heavy_order(one, 0)
         self._order = order
         self._loads = np.ascontiguousarray(one.loads[0][order][:, used])
-        self._kinds = Kinds.of(one)
-        self._tables = compile_tables(self._kinds.models)
-        self._row = np.empty((len(self._kinds.models), len(used)), dtype=np.int64)
-        self._same = np.empty(len(self._kinds.models), dtype=np.bool_)
-        rows_into(self._tables, one.step_tokens[0][used], self._row, self._same)
+        self._kinds = one.classes
+        self._tables = self._kinds.tables
+        self._row = rows_of_steps(self._tables, one.step_tokens[0][used])
+        self._same = (self._row == self._row[:, :1]).all(axis=1)
         self._levels = Levels.of(self._kinds, one.slots, self._even_times(used))
         self._sets = Sets.of(one.num_experts, set(one.slots.tolist()))
         sizes = self._kinds.slots.tolist()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
-from gemopt.bounds.steps.minorant import Kinds
+from gemopt.model.gpu_classes import GpuClasses
 from gemopt.model.instance import Instance
 
 MAX_KEYS = 2.0**22  #: things that can be left to place
@@ -76,7 +76,7 @@ class Levels:
     alike: Bools
 
     @classmethod
-    def of(cls, kinds: Kinds, slots: Ints, speed: Floats) -> Levels:
+    def of(cls, kinds: GpuClasses, slots: Ints, speed: Floats) -> Levels:
         """Fastest kind first, by its mean latency: slow GPUs left decide early."""
         rank = np.lexsort((kinds.of_gpu, speed[kinds.of_gpu]))
         gpu = rank[slots[rank] > 0]
@@ -139,7 +139,7 @@ def table_size(instance: Instance) -> tuple[float, float]:
     ways = np.ones(1)  # of leaving so many copies to place
     for many in copies.tolist():
         ways = np.convolve(ways, np.ones(many + 1))
-    kinds, left = Kinds.of(instance), instance.num_slots
+    kinds, left = instance.classes, instance.num_slots
     columns = sum(  # sets of experts, and how the spare copies may fall on them
         comb(experts, size) * comb(size + spare, spare) for size in kinds.slots.tolist()
     )

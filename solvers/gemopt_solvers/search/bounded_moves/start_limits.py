@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gemopt.arrays import Ints
-from gemopt.cost.evaluate import evaluate
+from gemopt.cost.evaluate import layer_cost
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.align import align
@@ -36,7 +36,7 @@ class MoveLimits:
     def aligned(self, layer: int, row: Ints) -> Ints:
         """Reorder `row` at no cost so that few slots differ from the start."""
         instance = self.instance
-        groups = instance.gpu2class * (int(instance.node.max()) + 1) + instance.node
+        groups = instance.gpu2class * instance.num_nodes + instance.gpu2node
         start = self.start.phy2log[layer][None]
         return align(start, row[None], instance.slots, groups=groups)[0]
 
@@ -68,5 +68,4 @@ class MoveLimits:
 
     def cost(self, layer: int, row: Ints) -> float:
         """Objective of one layer, us."""
-        placement = Placement(row[None], self.instance.slots)
-        return evaluate(self.instance.layer(layer), placement).objective
+        return layer_cost(self.instance, layer, row)

@@ -9,12 +9,10 @@ the shifts would destroy (on serving traces of real requests that is much).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.arrays import Floats, Ints, frozen
+from gemopt.arrays import Floats, Ints
 from gemopt.jit import kernel
 from gemopt.model.instance import Instance
 from gemopt_solvers.search.evaluation_steps.clusters import clusters_of, repeated
@@ -62,13 +60,7 @@ def resampled(
     out = np.empty((instance.num_experts, int(sizes.sum())), dtype=np.int64)
     blocks_into(tokens, total, cluster, shifts, starts, stride, out)
     weight = instance.weights.sum() / out.shape[1]
-    compared = replace(
-        instance.layer(layer),
-        loads=frozen(out[None]),
-        weights=frozen(np.full(out.shape[1], weight)),
-    )
-    compared.__dict__["tables"] = instance.tables
-    return compared
+    return instance.layer(layer).with_loads(out[None], np.full(out.shape[1], weight))
 
 
 def can_resample(instance: Instance) -> bool:

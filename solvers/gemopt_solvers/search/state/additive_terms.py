@@ -13,7 +13,7 @@ import numpy as np
 from gemopt.arrays import Floats, Ints
 from gemopt.jit import kernel
 from gemopt.latency.base import CURVE, LINE, TWO_LINES
-from gemopt.latency.tables import LatencyTables
+from gemopt.latency.tables import LatencyTables, rows_of_steps
 from gemopt.model.instance import Instance
 from gemopt_solvers.search.state.windows import padded
 
@@ -50,19 +50,12 @@ def additive_terms(instance: Instance, layer: int) -> AdditiveTerms:
     steps = padded(instance.num_steps)
     step_tokens = np.zeros(steps)
     step_tokens[: instance.num_steps] = instance.step_tokens[layer]
-    rows = [_rows(tables, g, step_tokens) for g in range(instance.num_gpus)]
-    used = {int(r) for row in rows for r in np.unique(row)}
+    rows = rows_of_steps(tables, step_tokens)
+    used = np.unique(rows).tolist()
     lines = {r: line_of(tables, r) for r in used}
     if any(line is None for line in lines.values()):
-        return _terms(tables, np.stack(rows))
-    return _streams({r: line for r, line in lines.items() if line}, np.stack(rows))
-
-
-def _rows(tables: LatencyTables, gpu: int, step_tokens: Floats) -> Ints:
-    """Row of the tables that applies to `gpu` at each step."""
-    first, end = tables.gpu_row[gpu], tables.gpu_row[gpu + 1]
-    limits = tables.max_step_tokens[first : end - 1]
-    return first + np.searchsorted(limits, step_tokens, side="left").astype(np.int64)
+        return _terms(tables, rows)
+    return _streams({r: line for r, line in lines.items() if line}, rows)
 
 
 def _streams(lines: dict[int, tuple[float, ...]], row: Ints) -> AdditiveTerms:
