@@ -18,12 +18,29 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def whole(name: str, values: ArrayLike, ndim: int) -> Ints:
-    """Copy `values` to int64, refusing anything that is not a whole number."""
+def as_numpy(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Turn `values` into a numpy array; tensors of torch may be of any type.
+
+    Raises
+    ------
+    ValueError
+        Rows of unequal length, or something that numpy cannot read.
+    """
+    tensor: Any = values
+    if hasattr(tensor, "detach") and hasattr(tensor, "is_floating_point"):
+        tensor = tensor.detach().cpu()  # numpy has no gradients and no bfloat16
+        values = tensor.double() if tensor.is_floating_point() else tensor
     try:
-        array = np.asarray(values)
+        return np.asarray(values)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{name} cannot be read as an array: {error}") from error
     except ValueError as error:
         raise ValueError(f"{name} has rows of unequal length") from error
+
+
+def whole(name: str, values: ArrayLike, ndim: int) -> Ints:
+    """Copy `values` to int64, refusing anything that is not a whole number."""
+    array = as_numpy(name, values)
     if array.ndim != ndim:
         raise ValueError(f"{name} has {array.ndim} dimensions, needs {ndim}")
     if array.dtype.kind not in "iuf":
@@ -65,6 +82,8 @@ def slots_per_gpu(slots: ArrayLike | None, gpus: int, experts: int) -> Ints:
                 f"slots: {experts} experts do not divide by {gpus} GPUs; give slots"
             )
         return np.full(gpus, experts // gpus, dtype=np.int64)
+    if np.ndim(slots) == 0:
+        slots = np.full(gpus, slots)
     array = whole("slots", slots, 1)
     if len(array) != gpus:
         raise ValueError(f"slots has {len(array)} values for {gpus} latency models")
@@ -108,7 +127,7 @@ def step_weights(weights: ArrayLike | None, steps: int) -> Floats:
     """Check and copy weights to float64 ``[steps]``; None means 1 each."""
     if weights is None:
         return np.ones(steps)
-    array = np.array(weights, dtype=np.float64)
+    array = np.array(as_numpy("weights", weights), dtype=np.float64)
     if array.shape != (steps,):
         raise ValueError(f"weights has shape {array.shape}, needs ({steps},)")
     bad = ~np.isfinite(array) | (array < 0)

@@ -5,10 +5,18 @@ from functools import singledispatch
 from math import inf, isinf
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from gemopt.files.schema import Document, first_problem
 from gemopt.latency import LatencyModel, Line, Regimes, Roofline, TileActive, TokenCurve
+from gemopt.latency.families import BUILT_IN, family, kind_of
 
 
 class LineDoc(Document):
@@ -124,15 +132,47 @@ class RegimesDoc(_ModelDoc):
         )
 
 
+class ForeignDoc(_ModelDoc):
+    """A family of another package, which checks its own fields."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    kind: str
+
+    def model(self) -> LatencyModel:
+        """Build the model by the family's own `from_json`."""
+        chosen = family(self.kind)
+        try:
+            return chosen.from_json(dict(self.model_extra or {}))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"kind = {self.kind!r}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """Say in one line what a foreign family found wrong."""
+    text = f"no field {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split())
+
+
+def _tag(document: object) -> str | None:
+    """Say which document is meant: by its kind, of another package if not ours."""
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if kind is None:
+        kind = getattr(document, "kind", None)
+    return kind if kind is None or kind in BUILT_IN else "foreign"
+
+
 LatencyDoc = Annotated[
-    TokenCurveDoc | TileActiveDoc | RooflineDoc | RegimesDoc,
-    Field(discriminator="kind"),
+    Annotated[TokenCurveDoc, Tag("token_curve")]
+    | Annotated[TileActiveDoc, Tag("tile_active")]
+    | Annotated[RooflineDoc, Tag("roofline")]
+    | Annotated[RegimesDoc, Tag("regimes")]
+    | Annotated[ForeignDoc, Tag("foreign")],
+    Discriminator(_tag),
 ]
 RegimeDoc.model_rebuild()
 RegimesDoc.model_rebuild()
-_ADAPTER: TypeAdapter[TokenCurveDoc | TileActiveDoc | RooflineDoc | RegimesDoc] = (
-    TypeAdapter(LatencyDoc)
-)
+_ADAPTER: TypeAdapter[_ModelDoc] = TypeAdapter(LatencyDoc)
 
 
 def parse_latency(document: object, where: str = "latency") -> LatencyModel:
@@ -156,9 +196,9 @@ def dump_latency(model: LatencyModel) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        A class without a document form.
+        A class that no entry point names, or without `to_json`.
     """
-    raise ValueError(f"latency model {type(model).__name__} has no document form")
+    return {"kind": kind_of(model), **model.to_json()}
 
 
 @dump_latency.register

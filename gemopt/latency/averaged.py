@@ -1,47 +1,56 @@
 """Latency of the average of many steps, asked with the sum of their tokens."""
 
-from dataclasses import replace
-from functools import singledispatch
+from __future__ import annotations
 
-from gemopt.latency import LatencyModel, Line, Regimes, Roofline, TileActive, TokenCurve
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gemopt.latency.base import Floats, LatencyModel, Line, Row
 
 
-@singledispatch
-def averaged(model: LatencyModel, steps: int) -> LatencyModel:
-    """Return the model of which n tokens cost what n / `steps` tokens cost in `model`.
+@dataclass(frozen=True)
+class Averaged(LatencyModel):
+    """The model of which n tokens cost what n / `steps` tokens cost in `model`.
 
     Exact in every family, so that loads summed over a window stay whole numbers.
 
-    Raises
-    ------
-    ValueError
-        A class that this does not know.
+    Parameters
+    ----------
+    model
+        Latency of one step.
+    steps
+        Number of steps whose tokens are summed, at least 1.
     """
-    raise ValueError(f"latency model {type(model).__name__} cannot be averaged")
+
+    model: LatencyModel
+    steps: int
+
+    def us(self, shares: ArrayLike, step_tokens: ArrayLike | None = None) -> Floats:
+        share = np.asarray(shares, dtype=np.float64) / self.steps
+        if step_tokens is None:
+            return self.model.us(share)
+        return self.model.us(share, np.asarray(step_tokens) / self.steps)
+
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(_averaged(row, self.steps) for row in self.model.rows())
 
 
-@averaged.register
-def _(model: TokenCurve, steps: int) -> LatencyModel:
-    points = [(tokens * steps, us) for tokens, us in model.points]
-    return TokenCurve(points, model.interpolation)
+def averaged(model: LatencyModel, steps: int) -> LatencyModel:
+    """Return `Averaged`, or the model itself for one step."""
+    return model if steps == 1 else Averaged(model, steps)
 
 
-@averaged.register
-def _(model: TileActive, steps: int) -> LatencyModel:
-    per_token = model.per_token_us / steps
-    return replace(model, per_token_us=per_token, tile=int(model.tile) * steps)
-
-
-@averaged.register
-def _(model: Roofline, steps: int) -> LatencyModel:
-    memory, compute = _line(model.memory, steps), _line(model.compute, steps)
-    return Roofline(memory, compute, int(model.tile) * steps, model.power)
-
-
-@averaged.register
-def _(model: Regimes, steps: int) -> LatencyModel:
-    parts = [(limit * steps, averaged(part, steps)) for limit, part in model.parts]
-    return Regimes(parts)
+def _averaged(row: Row, steps: int) -> Row:
+    return replace(
+        row,
+        tile=row.tile * steps,
+        lines=tuple(_line(line, steps) for line in row.lines),
+        upto=tuple(limit * steps for limit in row.upto),
+        slope=tuple(slope / steps for slope in row.slope),
+        max_step_tokens=row.max_step_tokens * steps,
+    )
 
 
 def _line(line: Line, steps: int) -> Line:

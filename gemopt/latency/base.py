@@ -1,9 +1,9 @@
 """What every latency model offers: a numpy formula and rows for the kernels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -90,6 +90,30 @@ class LatencyModel(ABC):
     def rows(self) -> tuple[Row, ...]:
         """Return the kernel configurations, by rising `max_step_tokens`."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields of the model's document, without its ``kind``.
+
+        Families of other packages give this and `from_json`, and an entry point of
+        the group ``gemopt.latency``, see `gemopt.latency.families`.
+
+        Raises
+        ------
+        ValueError
+            The family has no document form.
+        """
+        raise ValueError(f"{type(self).__name__} has no to_json; files need it")
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Build the model from the fields that `to_json` returned.
+
+        Raises
+        ------
+        ValueError
+            A field that does not fit.
+        """
+        raise ValueError(f"{cls.__name__} has no from_json; files need it")
+
 
 def regime_at(max_step_tokens: ArrayLike, step_tokens: ArrayLike) -> Ints:
     """Which regime rules a step: the first whose limit the step's tokens keep.
@@ -123,8 +147,20 @@ def check_tile(tile: Any) -> None:
         raise ValueError(f"tile = {tile} must be a whole number of tokens >= 1")
 
 
-def latency_models(latency: Sequence[LatencyModel]) -> tuple[LatencyModel, ...]:
-    """Check that there is at least one latency model and nothing else."""
+def latency_models(
+    latency: Sequence[LatencyModel] | LatencyModel, slots: ArrayLike | None = None
+) -> tuple[LatencyModel, ...]:
+    """Check that there is at least one latency model and nothing else.
+
+    One model stands for every GPU of which `slots` says how many it has.
+    """
+    if isinstance(latency, LatencyModel):
+        if slots is None or np.ndim(slots) != 1:
+            raise ValueError(
+                f"latency is one {type(latency).__name__} and slots = {slots!r} does "
+                "not say how many GPUs share it; give [model] * gpus, or all slots"
+            )
+        latency = [latency] * len(np.asarray(slots))
     models = tuple(latency)
     if not models:
         raise ValueError("latency is empty; give one latency model per GPU")

@@ -79,7 +79,7 @@ class Instance:
     def from_arrays(
         cls,
         counts: ArrayLike,
-        latency: Sequence[LatencyModel],
+        latency: Sequence[LatencyModel] | LatencyModel,
         *,
         slots: ArrayLike | None = None,
         node: ArrayLike | None = None,
@@ -98,9 +98,11 @@ class Instance:
         counts
             Token-expert assignments, whole numbers ``[steps, layers, experts]``.
         latency
-            One latency model per GPU.
+            One latency model per GPU; one alone stands for all where `slots` says
+            how many GPUs there are.
         slots
-            Physical slots of each GPU ``[gpus]``; None means experts / GPUs each.
+            Physical slots of each GPU ``[gpus]``, or one number for all; None means
+            experts / GPUs each.
         node
             Host of each GPU ``[gpus]``; None means one host.
         layer_ids
@@ -121,7 +123,7 @@ class Instance:
         """
         array = counts_array(counts)
         steps, layers, experts = array.shape
-        models = latency_models(latency)
+        models = latency_models(latency, slots)
         gpus = len(models)
         per_gpu = slots_per_gpu(slots, gpus, experts)
         nodes = one_each("node", node, gpus, "GPU", np.zeros(gpus, np.int64))

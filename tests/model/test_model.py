@@ -238,3 +238,28 @@ def test_classes_part_gpus_by_latency_and_slots():
     assert instance.classes.members.tolist() == [2, 1, 1]
     assert instance.classes.slots.tolist() == [3, 1, 1]
     assert (instance.gpu2node.tolist(), instance.num_nodes) == ([1, 0, 1, 0], 2)
+
+
+def test_one_latency_model_for_all():
+    """One model is shared by the GPUs that `slots` lists, or refused in words."""
+    shared = build(latency=affine(1, 1), slots=[2, 2])
+    assert shared.latency == (affine(1, 1),) * 2
+    for slots in (None, 8):
+        with pytest.raises(ValueError, match=r"latency is one TokenCurve.*\* gpus"):
+            build(latency=affine(1, 1), slots=slots)
+
+
+def test_one_number_of_slots_for_all():
+    """A single number of slots holds for every GPU."""
+    assert build(slots=3).slots.tolist() == [3, 3]
+
+
+def test_tensors_of_torch_are_taken():
+    """Counts and weights may be bfloat16, on a graph, or of any integer type."""
+    torch = pytest.importorskip("torch")
+    plain = torch.arange(24).reshape(3, 2, 4)
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    for counts in (plain, plain.bfloat16(), plain.float().requires_grad_()):
+        instance = build(counts, weights=weights.bfloat16().requires_grad_())
+        np.testing.assert_array_equal(instance.counts, plain.numpy())
+        assert instance.weights.tolist() == [1.0, 2.0, 0.5]

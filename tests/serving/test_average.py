@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemopt.latency import LatencyModel
 from gemopt.latency.averaged import averaged
 from tests.strategies import FAMILIES
 
@@ -21,17 +20,3 @@ def test_sum_of_a_window_costs_what_its_average_costs(family, data):
     expected = model.us(shares, step)
     got = averaged(model, steps).us(shares * steps, step * steps)
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
-
-
-def test_unknown_family_is_named():
-    """A latency class of a third party gives one clear line."""
-
-    class Odd(LatencyModel):
-        def us(self, shares, step_tokens=None):
-            return np.zeros(1)
-
-        def rows(self):
-            return ()
-
-    with pytest.raises(ValueError, match="Odd cannot be averaged"):
-        averaged(Odd(), 2)

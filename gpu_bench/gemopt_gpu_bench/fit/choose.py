@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.latency import LatencyModel, Regimes
+from gemopt.latency import LatencyModel, Regimes, families
 from gemopt_gpu_bench.backends.tiles import TileTable
 from gemopt_gpu_bench.fit.roofline import fit_roofline
 from gemopt_gpu_bench.fit.tile_active import fit_tile_active
@@ -90,7 +90,7 @@ def fit_all(
             "both are needed"
         )
     models = dict(curves)
-    for family, fit_range in FAMILIES.items():
+    for family, fit_range in {**_third_party(), **FAMILIES}.items():
         models[family] = _regimes(train, limits, table, total, fit_range)
     fits = [
         Fit(
@@ -102,6 +102,13 @@ def fit_all(
         for family, model in models.items()
     ]
     return sorted(fits, key=lambda fit: fit.validation.mape)
+
+
+def _third_party() -> dict[str, OneRange]:
+    """Fits of the families of other packages that have one."""
+    known = families.usable().items()
+    found = {kind: getattr(each, "fit", None) for kind, each in known}
+    return {kind: fit for kind, fit in found.items() if fit is not None}
 
 
 def _regimes(
