@@ -24,6 +24,7 @@ class _CompileClock(event.Listener):  # type: ignore[misc]  # numba has no types
     def __init__(self) -> None:
         self.seconds = 0.0
         self.kernels = 0
+        self.announce: Callable[[], None] | None = None
         self._own = threading.local()
         self._lock = threading.Lock()
 
@@ -31,6 +32,9 @@ class _CompileClock(event.Listener):  # type: ignore[misc]  # numba has no types
         depth = getattr(self._own, "depth", 0)
         if depth == 0:
             self._own.start = time.perf_counter()
+            announce, self.announce = self.announce, None
+            if announce is not None:
+                announce()
         self._own.depth = depth + 1
 
     def on_end(self, event: event.Event) -> None:
@@ -52,6 +56,11 @@ def compile_seconds() -> float:
     threads compile, each counts its own time, waiting for the others included.
     """
     return _CLOCK.seconds
+
+
+def announce_compiling(announce: Callable[[], None] | None) -> None:
+    """Have `announce` called once, when the next kernel begins to compile."""
+    _CLOCK.announce = announce
 
 
 def compiled_kernels() -> int:

@@ -13,7 +13,8 @@ or all at once, without pytest: ``gemopt.testing.check_solver("mine")``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,67 @@ def check_solver(
             check(solver, instance)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What came of one check.
+
+    Attributes
+    ----------
+    name, rule
+        The check, and what it demands in a line.
+    instances
+        Instances on which it passed.
+    fault
+        How and where the solver breaks it, or None.
+    """
+
+    name: str
+    rule: str
+    instances: int
+    fault: str | None = None
+
+
+def contract_report(
+    solver: SolverLike, instances: Iterable[Instance] | None = None
+) -> list[Rule]:
+    """Run every check, each to its first fault, whatever the solver raises.
+
+    Parameters
+    ----------
+    solver, instances
+        As in `check_solver`.
+
+    Returns
+    -------
+    list of Rule
+        One for each check, in the order of `CHECKS`; a solver that cannot be loaded
+        or is declared wrongly gets one alone.
+    """
+    cases = list(contract_instances() if instances is None else instances)
+    rules = [_rule(check_declarations, solver, [None])]
+    if rules[0].fault is None:
+        rules += [_rule(check, solver, cases) for check in CHECKS]
+    return rules
+
+
+def _rule(
+    check: Callable[..., None],
+    solver: SolverLike,
+    cases: Sequence[Instance | None],
+) -> Rule:
+    text = (check.__doc__ or "").partition("\n")[0]
+    for done, instance in enumerate(cases):
+        try:
+            check(solver, *([] if instance is None else [instance]))
+        except ContractBroken as broken:
+            return Rule(check.__name__, text, done, str(broken))
+        except Exception as error:  # whatever a foreign solver raises is its fault
+            where = "" if instance is None else f" on {instance.name!r}"
+            fault = f"raises {type(error).__name__}{where}: {error}"
+            return Rule(check.__name__, text, done, fault)
+    return Rule(check.__name__, text, len(cases))
+
+
 def contract_instances() -> list[Instance]:
     """Tiny instances: every latency family, replicas, unequal and single slots."""
     step = [TokenCurve([(8, 10 + g), (16, 14), (40, 22 + 3 * g)]) for g in range(3)]
@@ -127,6 +189,9 @@ def _made(
 def check_declarations(solver: SolverLike) -> None:
     """Class attributes exist, `Params` is frozen, and ``__init__`` only stores it."""
     cls = _class_of(solver)
+    for attribute in ("name", "summary", "exact", "Params", "supports", "solve"):
+        there = hasattr(cls, attribute)
+        _demand(there, solver, f"has no {attribute}; derive from gemopt.run.BaseSolver")
     _demand(isinstance(cls.name, str) and cls.name != "", solver, "has no name")
     _demand(isinstance(cls.summary, str), solver, "has no summary")
     _demand(isinstance(cls.exact, bool), solver, "exact is not a bool")

@@ -72,6 +72,7 @@ def lower_bound(
     time_limit: float | None = None,
     iterations: int | None = None,
     stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, layers: None,
 ) -> Bound:
     """Bound the objective from below.
 
@@ -97,6 +98,8 @@ def lower_bound(
         ``effort=math.inf`` the bound does not depend on the machine's speed.
     stop
         Polled; True ends the work with the bound so far.
+    progress
+        Called with the layers done and all of them, before each layer.
 
     Raises
     ------
@@ -114,8 +117,10 @@ def lower_bound(
     assign = effort != "quick" or layers * assignment_work(instance) <= MOST_ASSIGNED
     working = _working(instance, one_step, placement)
     for layer in range(layers):
+        progress(layer, layers)
         bound, kind = one_step[layer], "water filling"
-        if effort != "none":
+        late = time_limit is not None and time.perf_counter() - began > time_limit
+        if effort != "none" and not late:
             bound, kind = raised_steps(instance, layer, bound, assign=assign)
         found: list[_Found] = [
             (communication.with_steps(layer, one_step[layer]), "water filling", None),

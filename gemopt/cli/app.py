@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -11,6 +12,7 @@ from gemopt.cli import (
     bound,
     build,
     check,
+    check_solver,
     compare,
     export,
     generate,
@@ -23,16 +25,51 @@ from gemopt.cli import (
     solve,
     solvers,
     versions,
+    warm_up,
 )
+from gemopt.cli.groups import Grouped
+
+EXAMPLES = """Decides which GPU holds which expert of a Mixture-of-Experts model.
+
+\b
+For example:
+  gemopt compare tiny-affine-e4-g2
+  gemopt build my.trace.safetensors --profile h100/Qwen3-30B-A3B --gpus 8 -o my.json
+  gemopt solve my.json --time-limit 10 -o my.placement.json
+"""
 
 app = typer.Typer(
     name="gemopt",
-    help="Decides which GPU holds which expert of a Mixture-of-Experts model.",
-    no_args_is_help=True,
-    add_completion=False,
+    help=EXAMPLES,
+    cls=Grouped,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from gemopt import __version__
+
+        print(f"gemopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print it."
+        ),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 app.command("solve")(solve.command)
 app.command("check")(check.command)
 app.command("bound")(bound.command)
@@ -49,6 +86,8 @@ app.command("export")(export.command)
 app.command("graph")(graph.command)
 app.command("solvers")(solvers.command)
 app.command("instances")(instances.command)
+app.command("check-solver")(check_solver.command)
+app.command("warm-up")(warm_up.command)
 app.command("show-versions")(versions.command)
 
 

@@ -34,11 +34,12 @@ def command(
         typer.Argument(help="Placement file: the gap to it, and a better start."),
     ] = None,
     effort: Annotated[
-        str, typer.Option(help="none, quick, strong, or seconds a layer.")
+        str,
+        typer.Option("--bound", help="none, quick, strong, or seconds a layer."),
     ] = "strong",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Bound file, for `gemopt check --bound`."),
+        typer.Option("--output", "-o", help="Bound file, for `gemopt check --proof`."),
     ] = None,
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", help="Seconds for all layers.")
@@ -53,18 +54,21 @@ def command(
         raise ValueError(f"--time-limit = {time_limit} must be > 0")
     from gemopt.bounds import lower_bound
     from gemopt.bounds.stored import save_bound
+    from gemopt.cli.live import CountBar
     from gemopt.files.catalog import load
     from gemopt.files.placement_file import load_placement
 
     problem = load(instance, instances)
     start = None if placement is None else load_placement(placement, problem)
-    with _halting() as halted:
+    with _halting() as halted, CountBar() as bar:
+        bar.begin("layers")
         bound = lower_bound(
             problem,
             value,
             placement=start,
             time_limit=time_limit,
             stop=halted.is_set,
+            progress=lambda done, layers: bar.update(done, layers, ""),
         )
     if output is not None:
         save_bound(bound, output, problem)

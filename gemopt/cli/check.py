@@ -30,9 +30,9 @@ def command(
         bool,
         typer.Option("--force", help="Accept a placement made for another instance."),
     ] = False,
-    bound: Annotated[
+    proof: Annotated[
         Path | None,
-        typer.Option("--bound", help="Bound file to verify, without its solver."),
+        typer.Option("--proof", help="Bound file to verify, without its solver."),
     ] = None,
     instances: InstancesOption = None,
     as_json: JsonOption = False,
@@ -61,7 +61,7 @@ def command(
         return 1
     parts = _parts(problem, saved, placement) if own else {}
     result = evaluate(problem, saved.placement)
-    proven = None if bound is None else verified_bound(bound, problem)
+    proven = None if proof is None else verified_bound(proof, problem)
     if as_json:
         print_json(
             {

@@ -141,7 +141,7 @@ def _measure(options: Options, as_json: bool) -> int:
 
 def _measure_in(group: Group, options: Options, as_json: bool) -> int:
     """Measure all shapes in this process, as one of `group`."""
-    from gemopt.cli.bar import CountBar
+    from gemopt.cli.live import CountBar
     from gemopt_gpu_bench.hosts.ranks import DoesNotFit
     from gemopt_gpu_bench.profile.run import prepare
 

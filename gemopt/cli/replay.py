@@ -107,7 +107,7 @@ def command(
     """Run every GPU's share of every step for real and time the slowest GPU."""
     require_writable(output, "--output")
     require_torch("replay")
-    from gemopt.cli.bar import CountBar
+    from gemopt.cli.live import CountBar
     from gemopt.files.catalog import load
     from gemopt_gpu_bench.hosts import devices
     from gemopt_gpu_bench.replay.plan import make_plan

@@ -43,9 +43,9 @@ StartOption = Annotated[
 PresetOption = Annotated[
     str | None, typer.Option("--preset", help="Preset of the solver's options.")
 ]
-TraceOption = Annotated[
+ImprovementsOption = Annotated[
     Path | None,
-    typer.Option("--trace", help="Write improvements to a .csv or .jsonl file."),
+    typer.Option("--improvements", help="Write improvements to a .csv or .jsonl file."),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Accept a start made for another instance.")
@@ -65,16 +65,16 @@ def command(
     jobs: JobsOption = 1,
     bound: EffortOption = "quick",
     unseen: UnseenOption = None,
-    trace: TraceOption = None,
+    improvements: ImprovementsOption = None,
     force: ForceOption = False,
     instances: InstancesOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Find a placement; write it, and print its cost seen and unseen."""
     require_writable(output, "--output")
-    require_writable(trace, "--trace")
-    if trace is not None and trace.suffix not in (".csv", ".jsonl"):
-        raise ValueError(f"--trace {trace} must end in .csv or .jsonl")
+    require_writable(improvements, "--improvements")
+    if improvements is not None and improvements.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"--improvements {improvements} must end in .csv or .jsonl")
     effort = parse_effort(bound)
     params = parse_params(param)
     if preset is not None:
@@ -102,8 +102,8 @@ def command(
     if output is not None and result.placement is not None:
         steps = (0, seen.num_steps)
         save_placement(result.placement, output, problem, result=result, steps=steps)
-    if trace is not None:
-        _write_trace(result, trace)
+    if improvements is not None:
+        _write_trace(result, improvements)
     report = _report(result, later)
     if as_json:
         print_json(report)

@@ -27,5 +27,8 @@ class Observer:
     def on_best(self, progress: Progress, placement: Placement) -> None:
         """Called at every improvement."""
 
+    def on_bound(self, done: int, layers: int) -> None:
+        """Called after the search, before the bound of each layer."""
+
     def on_end(self, result: Result) -> None:
         """Called once with the final result."""

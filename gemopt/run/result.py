@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Relative distance below which bound and objective count as equal.
 PROOF_TOLERANCE = 1e-6
+_WORTH_SAYING = 0.05  #: seconds below which a part of the run is not mentioned
 
 
 class Status(StrEnum):
@@ -43,13 +44,16 @@ class Result:
     status, stop_reason
         What is known, and why the run ended.
     seconds, iterations
-        Wall time and iterations of the run.
+        Wall time of the search, compiling left out, and its iterations.
     solver, seed
         Which solver ran, and with which seed.
     stats
         What the solver says about itself, JSON-able.
     trace
         Improvements in time order; empty when switched off.
+    bound_seconds, compile_seconds
+        Wall time of the bound after the search, and of compiling kernels, which a
+        second run does not need.
     """
 
     placement: Placement | None
@@ -63,6 +67,8 @@ class Result:
     seed: int
     stats: Mapping[str, Any] = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace)
+    bound_seconds: float = 0.0
+    compile_seconds: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -85,9 +91,15 @@ class Result:
         return f"<code>{escape(self.summary())}</code>"
 
     def summary(self) -> str:
-        """One line for people."""
-        gap = f"{100 * self.gap:.2f} %" if math.isfinite(self.gap) else "unknown"
-        return (
-            f"{self.solver}: {self.status} {self.objective:.6g} us, gap {gap}, "
-            f"{self.iterations} iterations in {self.seconds:.3f} s ({self.stop_reason})"
-        )
+        """One line for people: what was found, and how the time was spent."""
+        if self.placement is None and math.isinf(self.objective):
+            found = f"{self.status.replace('_', ' ')}"
+        else:
+            gap = f"{100 * self.gap:.2f} %" if math.isfinite(self.gap) else "unknown"
+            found = f"{self.status} {self.objective:.6g} us, gap {gap}"
+        work = f"{self.iterations} iterations in {self.seconds:.3f} s"
+        if self.bound_seconds >= _WORTH_SAYING:
+            work += f", bound {self.bound_seconds:.1f} s"
+        if self.compile_seconds >= _WORTH_SAYING:
+            work += f", compiling {self.compile_seconds:.1f} s"
+        return f"{self.solver}: {found}, {work} ({self.stop_reason})"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gemopt.bounds.lower_bound import effort_seconds, lower_bound
+from gemopt.bounds.lower_bound import Bound, effort_seconds, lower_bound
 from gemopt.cost.evaluate import evaluate
 from gemopt.model.check import require_feasible, violations
 from gemopt.run import registry
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from gemopt.model.instance import Instance
     from gemopt.model.placement import Placement
     from gemopt.run.solver import Solver
+
+#: Part of a time limit that is kept for a bound beyond the instant one.
+BOUND_SHARE = 0.1
+#: Solvers that answer at once, for runs that end without a placement.
+FALLBACKS = ("linear", "eplb")
 
 
 def solve(
@@ -49,8 +54,9 @@ def solve(
     solver
         A name from `gemopt.solvers()`, ``"auto"``, or a solver class.
     stop, time_limit, iterations
-        Stop criterion, seconds and iterations; the first one met ends the run. With
-        iterations alone the answer is the same on every machine.
+        Stop criterion, seconds and iterations; the first one met ends the run. Seconds
+        cover search and bound, not the compiling of kernels. With iterations alone the
+        answer is the same on every machine.
     seed
         Seed of all randomness, >= 0.
     start
@@ -72,7 +78,9 @@ def solve(
     -------
     Result
         With the objective recomputed by `gemopt.evaluate`. Ctrl-C ends the run and
-        returns the best placement so far with stop reason ``INTERRUPTED``.
+        returns the best placement so far with stop reason ``INTERRUPTED``. A solver
+        that is not exact always has a placement: where it found none in its limits,
+        that of `eplb` or `linear`, and ``stats["fallback"]`` names which.
 
     Raises
     ------
@@ -99,7 +107,10 @@ def solve(
     reason = chosen.supports(instance)
     if reason is not None:
         raise ValueError(f"solver {name} cannot take this instance: {reason}")
-    criterion = joined(stop, time_limit, iterations)
+    bounded = bound_effort != "none" and not cls.exact
+    share = 1 - BOUND_SHARE if bounded else 1.0
+    seconds = None if time_limit is None else time_limit * share
+    criterion = joined(stop, seconds, iterations)
     monitor = Monitor(criterion, observer or Observer(), trace, heuristic)
     monitor.observer.on_start(instance, name)
     try:
@@ -113,9 +124,12 @@ def solve(
             monitor.bound,
             iterations=monitor.iteration,
         )
-    if instance is not given:  # what it claims holds for another dispatch
-        outcome = replace(outcome, lower_bound=-math.inf)
-    result = _result(given, name, seed, start, monitor, outcome, bound_effort)
+    outcome = _usable(outcome, name, twin=instance is not given)
+    if start is None and not cls.exact:
+        outcome = _fallback(instance, monitor, outcome)
+    result = _result(
+        given, name, seed, start, monitor, outcome, bound_effort, time_limit
+    )
     monitor.observer.on_end(result)
     return result
 
@@ -132,6 +146,40 @@ def _served(instance: Instance, name: str, solver: type[Solver]) -> Instance:
             f"{instance.dispatch!r}; take a heuristic, or with_dispatch('even')"
         )
     return instance.with_dispatch("even")
+
+
+def _usable(outcome: object, name: str, *, twin: bool) -> Outcome:
+    if not isinstance(outcome, Outcome):
+        kind = type(outcome).__name__
+        raise RuntimeError(f"solver {name} returned a {kind}, needs a gemopt Outcome")
+    if twin:  # what it claims holds for another dispatch
+        outcome = replace(outcome, lower_bound=-math.inf)
+    return outcome
+
+
+def _fallback(instance: Instance, monitor: Monitor, outcome: Outcome) -> Outcome:
+    """Give a run that found nothing the better of two instant placements."""
+    if outcome.placement is not None or outcome.infeasible:
+        return outcome
+    best, cost, chosen = None, math.inf, ""
+    for name in FALLBACKS:
+        cls = registry.entry(name).load()
+        solver = cls(cls.Params())
+        if solver.supports(instance) is not None:
+            continue
+        quiet = Monitor(joined(None), keep_trace=False)
+        solver.solve(instance, monitor=quiet, seed=0, start=None, jobs=1)
+        if quiet.best < cost:
+            best, cost, chosen = quiet.placement, quiet.best, name
+    if best is None:
+        return outcome
+    stats = {**outcome.stats, "fallback": chosen}
+    outcome = replace(outcome, placement=best, stats=stats)
+    try:
+        monitor.improved(cost, best)
+    except KeyboardInterrupt:
+        outcome = replace(outcome, stop_reason=StopReason.INTERRUPTED)
+    return outcome
 
 
 def heuristic(
@@ -155,6 +203,33 @@ def heuristic(
     return None
 
 
+def _proven(
+    instance: Instance,
+    monitor: Monitor,
+    outcome: Outcome,
+    bound_effort: str | float,
+    time_limit: float | None,
+    placement: Placement | None,
+) -> tuple[Bound, StopReason]:
+    """Bound the objective in what is left of the time; say why the run ended."""
+    stop_reason = outcome.stop_reason
+    left = None if time_limit is None else time_limit - monitor.elapsed
+    if stop_reason == StopReason.INTERRUPTED or (left is not None and left <= 0):
+        bound_effort = "none"
+    try:
+        proven = lower_bound(
+            instance,
+            bound_effort,
+            placement=placement,
+            time_limit=left,
+            progress=monitor.observer.on_bound,
+        )
+    except KeyboardInterrupt:  # nothing found is lost
+        stop_reason = StopReason.INTERRUPTED
+        proven = lower_bound(instance, "none", placement=placement)
+    return proven, stop_reason
+
+
 def _result(
     instance: Instance,
     name: str,
@@ -163,6 +238,7 @@ def _result(
     monitor: Monitor,
     outcome: Outcome,
     bound_effort: str | float,
+    time_limit: float | None,
 ) -> Result:
     """Recompute the solver's claims and settle what is known."""
     seconds = monitor.elapsed
@@ -178,14 +254,11 @@ def _result(
         before = evaluate(instance, start).objective
         if before <= objective:
             placement, objective = start, before
-    stop_reason = outcome.stop_reason
-    if stop_reason == StopReason.INTERRUPTED:
-        bound_effort = "none"
-    try:
-        proven = lower_bound(instance, bound_effort, placement=placement)
-    except KeyboardInterrupt:  # nothing found is lost
-        stop_reason = StopReason.INTERRUPTED
-        proven = lower_bound(instance, "none", placement=placement)
+    before_bound = monitor.elapsed
+    proven, stop_reason = _proven(
+        instance, monitor, outcome, bound_effort, time_limit, placement
+    )
+    bound_seconds = monitor.elapsed - before_bound
     bound = max(outcome.lower_bound, proven.value)
     if bound > objective * (1 + PROOF_TOLERANCE):
         raise RuntimeError(f"lower bound {bound} of {name} exceeds {objective} us")
@@ -210,4 +283,6 @@ def _result(
         seed=seed,
         stats=dict(outcome.stats),
         trace=Trace(tuple(monitor.points)),
+        bound_seconds=bound_seconds,
+        compile_seconds=monitor.compiling,
     )

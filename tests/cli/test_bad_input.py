@@ -206,7 +206,7 @@ def test_placement_of_another_instance(
         (["--seed", "-1"], ["seed = -1"]),
         (["--jobs", "0"], ["jobs = 0"]),
         (["--time-limit", "-1"], ["seconds = -1"]),
-        (["--trace", "x.txt"], ["--trace", ".csv"]),
+        (["--improvements", "x.txt"], ["--improvements", ".csv"]),
         (["-o", "/nowhere/p.json"], ["/nowhere", "does not exist"]),
         (["--nonsense"], ["--nonsense"]),
     ],

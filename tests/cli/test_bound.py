@@ -14,24 +14,24 @@ from tests.cli.conftest import Cli
 def test_bound_writes_what_check_verifies(
     cli: Cli, path: Path, tmp_path: Path, instance: Instance
 ) -> None:
-    """The file proves the printed bound, and `check --bound` says so too."""
+    """The file proves the printed bound, and `check --proof` says so too."""
     placement, file = tmp_path / "a.placement.json", tmp_path / "a.bound.safetensors"
     cli("solve", path, "-s", "gem", "-o", placement)
-    run = cli("bound", path, placement, "--effort", 0.3, "-o", file, "--json")
+    run = cli("bound", path, placement, "--bound", 0.3, "-o", file, "--json")
     report = json.loads(run.out)
     assert run.code == 0
     value = verified_bound(file, instance)
     assert report["lower_bound_us"] == pytest.approx(value, rel=1e-12)
     assert sum(report["per_layer_us"]) == pytest.approx(value)
     assert 0 <= report["gap"] == pytest.approx(1 - value / report["objective_us"])
-    checked = cli("check", path, placement, "--bound", file, "--json").out
+    checked = cli("check", path, placement, "--proof", file, "--json").out
     assert json.loads(checked)["verified_bound_us"] == value
 
 
 def test_more_effort_proves_more(cli: Cli, path: Path) -> None:
     """Co-location raises the bound of an instance with copies above water-filling."""
     none, strong = (
-        json.loads(cli("bound", path, "--effort", effort, "--json").out)
+        json.loads(cli("bound", path, "--bound", effort, "--json").out)
         for effort in ("none", 0.5)
     )
     assert set(none["kind"]) == {"water filling"} and none["gap"] is None
@@ -42,7 +42,7 @@ def test_bound_in_words(cli: Cli, path: Path, tmp_path: Path) -> None:
     """Without --json it says what is proven, by which bound, and what the gap is."""
     placement = tmp_path / "a.placement.json"
     cli("solve", path, "-s", "lpt", "-o", placement)
-    lines = cli("bound", path, placement, "--effort", "none").out.splitlines()
+    lines = cli("bound", path, placement, "--bound", "none").out.splitlines()
     assert lines[0].startswith("small: every placement costs at least ")
     assert lines[1] == "layers by bound: water filling: 2"
     assert lines[2].startswith("this one costs ") and lines[2].endswith(" %")
@@ -52,8 +52,8 @@ def test_bound_in_words(cli: Cli, path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "wrong"),
     [
-        ("bound", ["--effort", "weak"]),
-        ("bound", ["--effort", "-1"]),
+        ("bound", ["--bound", "weak"]),
+        ("bound", ["--bound", "-1"]),
         ("bound", ["--time-limit", "0"]),
         ("solve", ["--bound", "weak"]),
         ("compare", ["--bound", "nan"]),

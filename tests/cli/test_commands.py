@@ -55,7 +55,7 @@ def test_trace_can_be_read_back(
 ) -> None:
     """`--trace` writes the improvements of the run."""
     trace = tmp_path / f"t.{suffix}"
-    run = cli("solve", path, "-s", "gem", "--iterations", 2, "--trace", trace)
+    run = cli("solve", path, "-s", "gem", "--iterations", 2, "--improvements", trace)
     assert run.code == 0
     read = gemopt.Trace.from_csv if suffix == "csv" else gemopt.Trace.from_jsonl
     points = read(trace).points
@@ -272,15 +272,15 @@ def test_compare_finds_nothing(cli: Cli, tmp_path: Path) -> None:
 def test_check_verifies_a_stored_bound(
     cli: Cli, path: Path, tmp_path: Path, instance: gemopt.Instance
 ) -> None:
-    """`check --bound` recomputes the bound of a file and prints the gap to it."""
+    """`check --proof` recomputes the bound of a file and prints the gap to it."""
     out, bound = tmp_path / "a.placement.json", tmp_path / "a.bound.safetensors"
     cli("solve", path, "-s", "lpt", "-o", out)
     found = lower_bound(instance)
     save_bound(found, bound, instance)
-    report = json.loads(cli("check", path, out, "--bound", bound, "--json").out)
+    report = json.loads(cli("check", path, out, "--proof", bound, "--json").out)
     assert report["verified_bound_us"] == pytest.approx(found.value)
     assert report["verified_bound_us"] <= report["objective_us"]
-    assert "verified bound" in cli("check", path, out, "--bound", bound).out
+    assert "verified bound" in cli("check", path, out, "--proof", bound).out
 
 
 def test_compare_refuses_a_reference_that_does_not_run(cli: Cli, path: Path) -> None:

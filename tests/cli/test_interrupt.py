@@ -92,7 +92,7 @@ def test_bound_keeps_what_is_proven(tmp_path: Path) -> None:
     """The bound reached by then is printed and its file verifies; exit code 130."""
     instance = _hard(tmp_path / "hard.json")
     output = tmp_path / "hard.bound.safetensors"
-    arguments = [tmp_path / "hard.json", "--effort", 600, "-o", output, "--json"]
+    arguments = [tmp_path / "hard.json", "--bound", 600, "-o", output, "--json"]
     process = _start("bound", *arguments)
     time.sleep(8)
     assert process.poll() is None
