@@ -137,3 +137,16 @@ def step_weights(weights: ArrayLike | None, steps: int) -> Floats:
     if array.max() == 0:
         raise ValueError("weights are all zero")
     return array
+
+
+def positions(name: str, values: ArrayLike | None, size: int) -> Ints:
+    """Check positions ``[n]`` below `size`; None means all."""
+    at = whole(name, np.arange(size) if values is None else values, 1)
+    if (
+        not len(at)
+        or len(set(at.tolist())) < len(at)
+        or at.min() < 0
+        or at.max() >= size
+    ):
+        raise ValueError(f"{name} = {at.tolist()} must be some of 0..{size - 1}, once")
+    return at

@@ -25,7 +25,6 @@ from gemopt.cli.common import (
     print_table,
     require_writable,
 )
-from gemopt.cli.comparison import Running, show
 
 if TYPE_CHECKING:
     from gemopt.model.instance import Instance
@@ -95,6 +94,7 @@ def command(
     value = parse_effort(bound)
     if picture is not None and not pareto:
         raise ValueError(f"--picture {picture} goes with --pareto")
+    from gemopt.cli.comparison import Running, show
     from gemopt.cli.ranges import parse_solvers
     from gemopt.files.catalog import load
     from gemopt.study.compare import compare

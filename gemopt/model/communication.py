@@ -10,6 +10,7 @@ from gemopt.model.pairs import pair_shares
 from gemopt.model.topology import Topology
 
 if TYPE_CHECKING:
+    from gemopt.arrays import Ints
     from gemopt.model.tokens import Floats, TokenRouting
 
 
@@ -123,3 +124,28 @@ class Communication:
         """Return the communication of one layer."""
         routing = None if self.routing is None else self.routing.layer(index)
         return replace(self, pairs=self.pairs[index : index + 1], routing=routing)
+
+
+def checked_communication(
+    comm: Communication | None, counts: Ints
+) -> Communication | None:
+    """Return `comm`; raise ValueError where it is not of `counts`.
+
+    `counts` is int64 ``[steps, layers, experts]``.
+    """
+    if comm is None:
+        return None
+    steps, layers, experts = counts.shape
+    if comm.pairs.shape != (layers, experts, experts):
+        raise ValueError(
+            f"comm.pairs has shape {comm.pairs.shape}, needs "
+            f"{(layers, experts, experts)}"
+        )
+    if comm.routing is not None:
+        routed = comm.routing.counts(experts)
+        if routed.shape != counts.shape or (routed != counts).any():
+            raise ValueError(
+                f"comm.routing has {comm.routing.num_steps} steps whose counts differ "
+                f"from counts [{steps}, {layers}, {experts}]"
+            )
+    return comm

@@ -18,13 +18,13 @@ from gemopt.arrays import (
     frozen,
     layer_indices,
     one_each,
+    positions,
     slots_per_gpu,
     step_weights,
-    whole,
 )
 from gemopt.latency.base import LatencyModel, latency_models
 from gemopt.latency.tables import LatencyTables, compile_tables
-from gemopt.model.communication import Communication
+from gemopt.model.communication import Communication, checked_communication
 from gemopt.model.dispatch import checked_dispatch
 from gemopt.model.gpu_classes import GpuClasses, numbered
 from gemopt.model.placement import slot_owner
@@ -141,7 +141,7 @@ class Instance:
             name=name,
             gpu_names=names,
             provenance=dict(provenance or {}),
-            comm=_comm(comm, array),
+            comm=checked_communication(comm, array),
             dispatch=checked_dispatch(dispatch, comm),
         )
 
@@ -222,7 +222,7 @@ class Instance:
     @property
     def num_layers(self) -> int:
         """Number of MoE layers."""
-        return int(self.loads.shape[0])
+        return len(self.loads)
 
     @property
     def num_experts(self) -> int:
@@ -241,7 +241,7 @@ class Instance:
 
     @property
     def num_slots(self) -> int:
-        """Physical slots of all GPUs together."""
+        """Slots of all GPUs together."""
         return int(self.slots.sum())
 
     @cached_property
@@ -258,12 +258,10 @@ class Instance:
     def gpu2class(self) -> Ints:
         """Number of each GPU's latency class, int64 ``[gpus]``.
 
-        GPUs whose latency models are equal share a class; classes count up from 0 in
-        order of first appearance.
+        Equal latency models share a class; classes count up in order of appearance.
         """
         number = numbered(self.latency)
-        classes = [number[model] for model in self.latency]
-        return frozen(np.array(classes, dtype=np.int64))
+        return frozen(np.array([number[model] for model in self.latency], np.int64))
 
     @cached_property
     def classes(self) -> GpuClasses:
@@ -296,14 +294,9 @@ class Instance:
     def with_dispatch(self, dispatch: str) -> Instance:
         """Return the same instance under another dispatch, "even" or "best".
 
-        Raises
-        ------
-        ValueError
-            A dispatch that is not known, or one that communication cannot go with.
+        Raises ValueError for one that is unknown or cannot go with communication.
         """
-        other = replace(self, dispatch=checked_dispatch(dispatch, self.comm))
-        other.__dict__["tables"] = self.tables
-        return other
+        return self._changed(dispatch=checked_dispatch(dispatch, self.comm))
 
     @property
     def splits_evenly(self) -> bool:
@@ -353,8 +346,8 @@ class Instance:
             chosen of an instance with communication: use `without_communication`, or
             `Instance.steps` for a range.
         """
-        rows = _positions("layers", layers, self.num_layers)
-        kept = _positions("steps", steps, self.num_steps)
+        rows = positions("layers", layers, self.num_layers)
+        kept = positions("steps", steps, self.num_steps)
         if self.comm is not None:
             raise ValueError(
                 f"instance {self.name!r} has communication, of which select takes no "
@@ -394,46 +387,12 @@ class Instance:
     def split(self, fraction: float = 0.5) -> tuple[Instance, Instance]:
         """Split by time into (seen, unseen); `fraction` of the steps are seen.
 
-        Raises
-        ------
-        ValueError
-            One of the two parts would hold no step.
+        Raises ValueError where one of the two parts would hold no step.
         """
-        seen = round(self.num_steps * fraction)
-        if not 0 < seen < self.num_steps:
+        total = self.num_steps
+        seen = round(total * fraction)
+        if not 0 < seen < total:
             raise ValueError(
-                f"fraction = {fraction} of {self.num_steps} steps leaves a part empty"
+                f"fraction = {fraction} of {total} steps leaves a part empty"
             )
         return self.steps(0, seen), self.steps(seen, self.num_steps)
-
-
-def _positions(name: str, values: ArrayLike | None, size: int) -> Ints:
-    """Check positions ``[n]`` below `size`; None means all."""
-    at = whole(name, np.arange(size) if values is None else values, 1)
-    if (
-        not len(at)
-        or len(set(at.tolist())) < len(at)
-        or at.min() < 0
-        or at.max() >= size
-    ):
-        raise ValueError(f"{name} = {at.tolist()} must be some of 0..{size - 1}, once")
-    return at
-
-
-def _comm(comm: Communication | None, counts: Ints) -> Communication | None:
-    if comm is None:
-        return None
-    steps, layers, experts = counts.shape
-    if comm.pairs.shape != (layers, experts, experts):
-        raise ValueError(
-            f"comm.pairs has shape {comm.pairs.shape}, needs "
-            f"{(layers, experts, experts)}"
-        )
-    if comm.routing is not None:
-        routed = comm.routing.counts(experts)
-        if routed.shape != counts.shape or (routed != counts).any():
-            raise ValueError(
-                f"comm.routing has {comm.routing.num_steps} steps whose counts differ "
-                f"from counts [{steps}, {layers}, {experts}]"
-            )
-    return comm

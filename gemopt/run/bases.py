@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from gemopt.cost.evaluate import evaluate
+from gemopt.cost.evaluate import evaluate, layer_cost
 from gemopt.model.placement import Placement
 from gemopt.run.layers import BestRows, Work, run_rounds
 from gemopt.run.solver import NoParams, Outcome
@@ -91,5 +91,4 @@ class Rounds(BaseSolver):
 
 def offer_row(best: BestRows, instance: Instance, layer: int, row: Ints) -> None:
     """Evaluate a row of one layer, int64 ``[slots]``, and offer it to `best`."""
-    one = Placement(row[None], instance.slots)
-    best.offer(layer, row, evaluate(instance.layer(layer), one).objective)
+    best.offer(layer, row, layer_cost(instance, layer, row))
