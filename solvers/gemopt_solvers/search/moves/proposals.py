@@ -5,7 +5,10 @@ write its function and give it the next number in `propose`. Every move returns 
 objective afterwards, which is `cost` itself where nothing was changed.
 """
 
-from gemopt.jit import kernel
+# Inlined into `anneal`: many proposals end at once, and a call would copy the state's
+# arrays for each of them (a quarter of the time of a solve).
+
+from gemopt.jit import inlined, kernel
 from gemopt_solvers.search.moves.exchange import exchange
 from gemopt_solvers.search.moves.give_slot import give_slot
 from gemopt_solvers.search.state.latency import (
@@ -20,7 +23,7 @@ EXCHANGE = 0  #: with any other slot
 GIVE_SLOT = 1  #: the slot goes to another expert; only where there are copies
 
 
-@kernel
+@inlined
 def propose(
     move: int, state: State, curves: Curves | None, slot2gpu: Ints, slot: int,
     draw: float, cost: float, allowed: float, single: Floats,
@@ -35,7 +38,7 @@ def propose(
     return _exchange(state, curves, slot2gpu, slot, draw, cost, allowed)
 
 
-@kernel
+@inlined
 def _exchange(
     state: State, curves: Curves | None, slot2gpu: Ints, slot: int, draw: float,
     cost: float, allowed: float,
