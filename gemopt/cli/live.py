@@ -84,6 +84,7 @@ class LiveBar(Observer):
                 self._task,
                 completed=done_fraction(progress, *self._limits),
                 state=f"{progress.iteration} iterations, best {best}",
+                refresh=True,  # seldom enough, and a short run is seen too
             )
         return None
 

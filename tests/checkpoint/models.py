@@ -62,7 +62,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
         {**_MLP, "num_experts": 8, "num_experts_per_tok": 2, "head_dim": 16}
         | {"shared_expert_intermediate_size": 16, "linear_num_key_heads": 2}
         | {"linear_num_value_heads": 4, "linear_key_head_dim": 16}
-        | {"linear_value_head_dim": 16},
+        | {"linear_value_head_dim": 16, "full_attention_interval": 3},
         [0, 1, 2],
     ),
     "DeepSeek-V2": (

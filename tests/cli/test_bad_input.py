@@ -239,7 +239,7 @@ def test_unwritable_output_leaves_no_file(cli: Cli, path: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--gpus", "3"], ["--latency or --profile"]),
+        (["--gpus", "3"], ["either --profile", "or --latency"]),
         (["--latency", "LAT", "--gpus", "4"], ["slots", "6 experts", "4 GPUs"]),
         (["--latency", "LAT", "--gpus", "2", "--slots", "a"], ["--slots = 'a'"]),
         (["--latency", "LAT", "--gpus", "2", "--slots", "4"], ["fewer than 6"]),

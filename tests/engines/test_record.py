@@ -16,6 +16,10 @@ torch: Any = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:transformers")
 
 
+#: Sigmoid scores with a correction, best groups first (DeepSeek-V3's rule).
+GROUPED = {"DeepSeek-V3", "DeepSeek-V3.2", "GLM-4-MoE"}
+
+
 def top(scores: np.ndarray, k: int) -> np.ndarray:
     """Largest `k` of each row, as sorted indices."""
     return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
@@ -23,11 +27,15 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
 
 def chosen(family: str, router: Any, hidden: np.ndarray) -> np.ndarray:
     """Experts of each token from the published routing rule, in float64 numpy."""
-    weight = router.weight.detach().double().numpy()
-    logits = hidden @ weight.T
+    linear = router.wg if family == "Hunyuan" else router
+    logits = hidden @ linear.weight.detach().double().numpy().T
     if family == "gpt-oss":
         logits = logits + router.bias.detach().double().numpy()
-    if family != "DeepSeek-V3":
+    if family == "Ernie-4.5":
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        bias = router.moe_statics.e_score_correction_bias.detach().double().numpy()
+        return top(odds / odds.sum(axis=1, keepdims=True) + bias.ravel(), router.top_k)
+    if family not in GROUPED:
         return top(logits, router.top_k)
     scores = 1 / (1 + np.exp(-logits))
     scores = scores + router.e_score_correction_bias.double().numpy()

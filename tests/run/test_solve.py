@@ -73,8 +73,10 @@ def test_objective_is_recomputed():
 
 
 def test_no_solution_keeps_the_bound():
-    """A run without placement keeps its bound and is no proof."""
-    result = scripted(Outcome(None, lower_bound=1e6))
+    """An exact run without placement keeps its bound and is no proof."""
+    cls = type("Told", (Scripted,), {"outcome": Outcome(None, lower_bound=1e6)})
+    cls.exact = True
+    result = gemopt.solve(INSTANCE, cls)
     assert result.status == Status.NO_SOLUTION
     assert (result.objective, result.lower_bound) == (math.inf, 1e6)
     assert result.gap == math.inf
@@ -131,13 +133,15 @@ def test_ctrl_c_returns_the_best():
 
 
 def test_ctrl_c_before_anything():
-    """Ctrl-C before the first placement gives no solution, or the start."""
+    """Ctrl-C before the first placement gives an instant one, or the start."""
 
     class Nothing(Linear):
         def solve(self, instance, **kwargs):
             raise KeyboardInterrupt
 
-    assert gemopt.solve(INSTANCE, Nothing).status == Status.NO_SOLUTION
+    result = gemopt.solve(INSTANCE, Nothing)
+    assert result.status == Status.FEASIBLE
+    assert result.stop_reason == StopReason.INTERRUPTED
     start = linear(INSTANCE)
     assert gemopt.solve(INSTANCE, Nothing, start=start).placement == start
 
