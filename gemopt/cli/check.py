@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gemopt.cost.evaluate import Evaluation
     from gemopt.files.placement_file import SavedPlacement
     from gemopt.model.instance import Instance
+    from gemopt.model.placement import Placement
 
 _EQUAL = 1e-9  # relative; files hold all digits
 
@@ -57,7 +58,7 @@ def command(
         )
     broken = violations(problem, saved.placement)
     if broken:
-        _show_broken(placement, broken, as_json)
+        _show_broken(placement, broken, saved.placement, as_json)
         return 1
     parts = _parts(problem, saved, placement) if own else {}
     result = evaluate(problem, saved.placement)
@@ -86,13 +87,20 @@ def command(
     return 0
 
 
-def _show_broken(placement: Path, broken: list[str], as_json: bool) -> None:
+def _show_broken(
+    path: Path, broken: list[str], placement: Placement, as_json: bool
+) -> None:
+    from gemopt.model.check import second_copies
+
+    wasted = int(second_copies(placement.phy2log, placement.slots).sum())
     if as_json:
-        print_json({"feasible": False, "violations": broken})
+        print_json({"feasible": False, "violations": broken, "wasted_slots": wasted})
         return
-    print(f"{placement}: infeasible")
+    print(f"{path}: infeasible")
     for line in broken:
         print(f"  {line}")
+    if wasted:
+        print(f"  wasted slots, whose GPU holds their expert already: {wasted}")
 
 
 def _show(problem: Instance, result: Evaluation, proven: float | None) -> None:

@@ -1,7 +1,9 @@
 """Independent feasibility check. Shares no code with the solvers."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gemopt.arrays import Ints
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 
@@ -51,6 +53,36 @@ def violations(instance: Instance, placement: Placement) -> list[str]:
         for i, g, e in np.argwhere(held > 1)
     ]
     return missing + twice
+
+
+def second_copies(phy2log: Ints, slots: Ints) -> NDArray[np.bool_]:
+    """Tell which slots hold an expert that a lower slot of their GPU holds: wasted.
+
+    Slots that are negative hold nothing.
+
+    Parameters
+    ----------
+    phy2log
+        Expert of each slot, int64 ``[layers, slots]``.
+    slots
+        Slots of each GPU, int64 ``[gpus]``.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool ``[layers, slots]``.
+    """
+    result = np.zeros(phy2log.shape, dtype=np.bool_)
+    first = 0
+    for count in slots.tolist():
+        held = phy2log[:, first : first + count]
+        order = np.argsort(held, axis=1, kind="stable")
+        ordered = np.take_along_axis(held, order, axis=1)
+        again = np.zeros(held.shape, dtype=np.bool_)
+        again[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+        np.put_along_axis(result[:, first : first + count], order, again, axis=1)
+        first += count
+    return result
 
 
 def require_feasible(instance: Instance, placement: Placement) -> None:

@@ -23,6 +23,7 @@ VARIABLES = {
     "min_gain": "GEMOPT_MIN_GAIN",
     "window_steps": "GEMOPT_WINDOW_STEPS",
     "preset": "GEMOPT_PRESET",
+    "bit_for_bit": "GEMOPT_BIT_FOR_BIT",
 }
 _ON, _OFF = ("1", "on", "true", "yes"), ("", "0", "off", "false", "no")
 
@@ -34,7 +35,8 @@ class PolicyConfig:
     Parameters
     ----------
     profiles
-        Profile files (``.profile.json``): one for all ranks, or one per rank in order.
+        Profile files (``.profile.json``), of one GPU or several each: one GPU for all
+        ranks, or one per rank in order.
         None at all means equal GPUs.
     move_budget
         Slots of all layers that one call may fill with an expert which their rank did
@@ -47,6 +49,9 @@ class PolicyConfig:
         is predicted for their average.
     preset
         Preset of the solver `search`.
+    bit_for_bit
+        Answer as DeepSeek's code does where nothing is searched, with experts twice on
+        a rank; else their slots go to other experts.
 
     Raises
     ------
@@ -59,6 +64,7 @@ class PolicyConfig:
     min_gain: float = 0.0
     window_steps: int = 1000
     preset: str = "fast"
+    bit_for_bit: bool = False
 
     def __post_init__(self) -> None:
         if self.move_budget is not None and self.move_budget < 0:
@@ -78,13 +84,17 @@ class PolicyConfig:
         """
         if not self.profiles:
             return None
-        if len(self.profiles) not in (1, gpus):
+        models = self.models()
+        if len(models) not in (1, gpus):
             raise ValueError(
-                f"profiles names {len(self.profiles)} files for {gpus} ranks; give one "
-                "for all or one per rank"
+                f"profiles names {len(self.profiles)} files for {gpus} ranks, and they "
+                f"hold {len(models)} GPUs; give one for all ranks or one per rank"
             )
-        models = tuple(_model(path) for path in self.profiles)
         return models if len(models) == gpus else models * gpus
+
+    def models(self) -> tuple[LatencyModel, ...]:
+        """Latency of each GPU of the profile files, in order."""
+        return tuple(model for path in self.profiles for model in _models(path))
 
 
 def enabled(environment: Mapping[str, str] = os.environ) -> bool:
@@ -95,10 +105,14 @@ def enabled(environment: Mapping[str, str] = os.environ) -> bool:
     ValueError
         The variable is neither yes nor no.
     """
-    value = environment.get(GATE, "").strip().lower()
+    return _yes(GATE, environment.get(GATE, ""))
+
+
+def _yes(variable: str, text: str) -> bool:
+    value = text.strip().lower()
     if value not in (*_ON, *_OFF):
         known = " or ".join((_ON[0], _OFF[1]))
-        raise ValueError(f"{GATE} = {value!r} must be {known}")
+        raise ValueError(f"{variable} = {value!r} must be {known}")
     return value in _ON
 
 
@@ -128,6 +142,8 @@ def _parsed(field: str, variable: str, text: str) -> Any:
     kinds: dict[str, Any] = {"move_budget": int, "window_steps": int, "min_gain": float}
     if field == "profiles":
         return tuple(text.split(os.pathsep))
+    if field == "bit_for_bit":
+        return _yes(variable, text)
     kind = kinds.get(field, str)
     try:
         value = kind(text)
@@ -166,10 +182,10 @@ def _file_fields(path: Path) -> dict[str, Any]:
 
 
 @cache
-def _model(path: str) -> LatencyModel:
-    from gemopt.files.profile_file import load_profile
+def _models(path: str) -> tuple[LatencyModel, ...]:
+    from gemopt.files.profile_set import load_profiles
 
     try:
-        return load_profile(path).latency
+        return tuple(profile.latency for profile in load_profiles(path))
     except OSError as error:
         raise FileError(path, f"cannot read: {error.strerror}") from None

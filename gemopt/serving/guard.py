@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +13,10 @@ from gemopt.serving.config import PolicyConfig, config_from
 from gemopt.serving.place import deepseek_placement, place
 from gemopt.serving.request import Request
 
-log = logging.getLogger("gemopt.serving")
+log = logging.getLogger("gemopt.policies")
 
+_NUMBER = re.compile(r"\b\d[\w.]*(?:(?<=[eE])[+-]\d+)?|\b(?:nan|inf)\b")
+_WORD = re.compile(r"[^\W\d]\w*")
 _reported: set[str] = set()
 
 
@@ -39,11 +42,15 @@ def attempt(first: Callable[[], Ints], otherwise: Callable[[], Ints]) -> Ints:
 
 
 def report_once(error: Exception) -> None:
-    """Log a failure with its traceback, each kind once in a process."""
-    kind = f"{type(error).__name__}: {error}"
+    """Log a failure with its traceback, each kind once in a process.
+
+    Of one kind are errors of one class whose messages differ in numbers alone.
+    """
+    text = f"{type(error).__name__}: {error}"
+    kind = " ".join(_WORD.findall(_NUMBER.sub(" ", text)))
     if kind not in _reported:
         _reported.add(kind)
-        log.error("gemopt failed, the placement stays: %s", kind, exc_info=error)
+        log.error("gemopt failed, the placement stays: %s", text, exc_info=error)
 
 
 def last_resort(request: Request) -> Ints:

@@ -14,6 +14,7 @@ from gemopt.arrays import Ints
 from gemopt.cost.evaluate import evaluate
 from gemopt.latency import LatencyModel, affine
 from gemopt.latency.averaged import averaged
+from gemopt.model.check import second_copies
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.parts.align import align
@@ -27,7 +28,7 @@ from gemopt.serving.lines import lines_for
 from gemopt.serving.request import Request, whole_loads
 from gemopt.serving.slots import incoming, within_budget
 
-log = logging.getLogger("gemopt.serving")
+log = logging.getLogger("gemopt.policies")
 
 Floats = NDArray[np.float64]
 FAST = "fast"
@@ -38,8 +39,8 @@ LayerCost = Callable[[Ints], Floats]
 def place(request: Request, config: PolicyConfig) -> Ints:
     """Answer one call.
 
-    Without a profile and without a time axis the answer is DeepSeek's placement, bit
-    for bit but for slots within a rank when there is an old placement. Otherwise
+    Without a profile and without a time axis the answer is DeepSeek's placement, but
+    no rank holds an expert twice unless `bit_for_bit` asks for that. Otherwise
     `search` looks for the least straggler latency. With an old placement, ranks that
     are alike take over what they hold already, experts that stay keep their slots, at
     most `move_budget` slots take a new expert, and the old placement stays if less
@@ -51,12 +52,16 @@ def place(request: Request, config: PolicyConfig) -> Ints:
         Expert of each slot, int64 ``[layers, slots]``.
     """
     start = time.perf_counter()
+    if request.old is not None and not request.loads.any():
+        return request.old  # nothing has run yet
     models = config.latency(request.ranks)
     bounded = config.move_budget is not None and request.old is not None
     plain = models is None and len(request.loads) == 1 and not bounded
     plain = plain or not request.searchable
     if plain:
         new, cost = deepseek_placement(request), _fullest_rank(request)
+        if not config.bit_for_bit:
+            new = without_doubles(new, request)
     else:
         new, cost = _searched(request, models, config)
     if request.old is not None:
@@ -83,11 +88,32 @@ def deepseek_maps(request: Request) -> tuple[Ints, Ints, Ints]:
     )
 
 
+def without_doubles(phy2log: Ints, request: Request) -> Ints:
+    """Give second copies of an expert on a rank to others, within each host.
+
+    Ranks with more slots than experts of their host keep theirs.
+    """
+    hosts = _hosts(request)
+    ranks, slots = request.ranks // hosts, request.slots // hosts
+    rows = phy2log.reshape(-1, slots).copy()
+    weight = request.loads.sum(axis=0).astype(np.float64)
+    per_rank = request.per_rank[:ranks]
+    wasted = second_copies(rows, per_rank).any(axis=1)
+    for row in np.flatnonzero(wasted).tolist():
+        experts, local = np.unique(rows[row], return_inverse=True)
+        if len(experts) < per_rank[0]:
+            continue
+        load = weight[row // hosts, experts]
+        fixed = repaired(local.reshape(1, -1), per_rank, load[None])
+        rows[row] = experts[fixed[0]]
+    return rows.reshape(phy2log.shape)
+
+
 def _searched(
     request: Request, models: tuple[LatencyModel, ...] | None, config: PolicyConfig
 ) -> tuple[Ints, LayerCost]:
-    counts, scale = whole_loads(request.loads)
-    latency = _latency(models, request.ranks, request.row_steps * scale)
+    counts, steps = whole_loads(request.loads, request.row_steps)
+    latency = _latency(models, request.ranks, steps)
     instance = Instance.from_arrays(counts, latency, slots=request.per_rank)
 
     def cost(phy2log: Ints) -> Floats:

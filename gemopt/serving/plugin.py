@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from gemopt.serving.config import GATE, enabled
 
-log = logging.getLogger("gemopt.serving")
+log = logging.getLogger("gemopt.policies")
 
 _SGLANG_TARGET = "sglang.srt.eplb.eplb_algorithms.rebalance_experts"
 

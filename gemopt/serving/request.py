@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemopt.arrays import Ints
+from gemopt.arrays import MAX_STEP_TOKENS, Ints
 
 #: Weights that are no whole numbers are scaled so that the largest becomes this.
 _SCALED_TO = 2**24
+_LEAST = 2.0**-40  #: smaller weights count as 0
+#: Largest load that is kept: sums of a million of them are finite in float32.
+_LARGEST = 2.0**96
 
 
 class PolicyCallError(AssertionError):
@@ -107,27 +110,59 @@ def as_array(values: Any) -> NDArray[Any]:
     return np.asarray(values)
 
 
-def whole_loads(loads: NDArray[Any]) -> tuple[Ints, int]:
-    """Turn loads into whole numbers.
+def as_loads(values: Any) -> NDArray[Any]:
+    """Copy loads to numpy: numbers >= 0 whose sums are finite, in float32 too.
+
+    Counters overflow and averages divide by zero: NaN and negative loads become 0,
+    infinite ones twice the largest finite load, and too large ones are all divided by
+    the same power of two. Other loads stay bit for bit.
+    """
+    loads = as_array(values)
+    if loads.dtype.kind not in "iuf":
+        loads = loads.astype(np.float64)
+    if loads.size == 0:
+        return loads
+    if loads.dtype.kind in "iu":
+        if loads.min() >= 0 and int(loads.max()) <= (2**63 - 1) // loads.size:
+            return loads
+    elif np.isfinite(loads).all() and 0 <= loads.min() <= loads.max() <= _LARGEST:
+        return loads
+    clean = loads.astype(np.float64)
+    clean[np.isnan(clean) | (clean < 0)] = 0.0
+    finite = np.isfinite(clean)
+    largest = float(clean[finite].max(initial=0.0))
+    shift = max(0, int(np.frexp(largest)[1]) - 95)
+    clean = np.ldexp(clean, -shift)
+    clean[~finite] = 2.0 * float(np.ldexp(largest, -shift)) or 1.0
+    return clean
+
+
+def whole_loads(loads: NDArray[Any], steps: int) -> tuple[Ints, int]:
+    """Turn loads that `steps` steps add up into whole numbers that an instance takes.
 
     Returns
     -------
     tuple
-        Loads, int64, and the power of two by which fractions were multiplied.
-
-    Raises
-    ------
-    ValueError
-        A load is negative or not finite.
+        Loads, int64, and the steps that they stand for: more where fractions were
+        multiplied, fewer where a sum passed `MAX_STEP_TOKENS`.
     """
-    if not (np.isfinite(loads).all() and loads.min() >= 0):
-        raise ValueError("loads must be finite and >= 0")
+    most = float(loads.sum(axis=2, dtype=np.float64).max())
+    # Rounding adds at most a half for each expert.
+    room = MAX_STEP_TOKENS - loads.shape[2]
+    if most > room:
+        fewer = max(1, int(steps * (room / most)))
+        part = min(fewer / steps, room / most)
+        return np.rint(loads * part).astype(np.int64), fewer
     if loads.dtype.kind != "f" or np.array_equal(loads, np.floor(loads)):
-        return loads.astype(np.int64), 1
+        return loads.astype(np.int64), steps
     scale = 1
-    while loads.max() * scale * 2 <= _SCALED_TO:
+    while (
+        loads.max() * scale * 2 <= _SCALED_TO
+        and most * scale * 2 <= room
+        and scale * _LEAST < 1
+    ):
         scale *= 2
-    return np.rint(loads * scale).astype(np.int64), scale
+    return np.rint(loads * scale).astype(np.int64), steps * scale
 
 
 def known_placement(old: Any, layers: int, slots: int, experts: int) -> Ints | None:

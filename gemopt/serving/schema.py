@@ -16,3 +16,4 @@ class ConfigDoc(Document):
     min_gain: float = 0.0
     window_steps: int = 1000
     preset: str = "fast"
+    bit_for_bit: bool = False

@@ -22,7 +22,8 @@ def warm_up() -> None:
         An option is wrong, or a profile cannot be read.
     """
     config = config_from()
-    ranks = len(config.profiles) if len(config.profiles) > 1 else _RANKS
+    gpus = len(config.models())
+    ranks = gpus if gpus > 1 else _RANKS
     experts = 2 * ranks
     tokens = (np.arange(2 * experts, dtype=np.int64) ** 2).reshape(2, 1, experts)
     for rows in (1, 2):

@@ -163,6 +163,18 @@ def test_infeasible_placement(
     refused(cli("solve", path, "--start", placement), str(placement), problem)
 
 
+def test_wasted_slots_are_counted(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """`check` counts the slots whose GPU holds their expert in another slot too."""
+    placement = tmp_path / "p.placement.json"
+    assert cli("solve", path, "-s", "lpt", "-o", placement).code == 0
+    document = json.loads(placement.read_text())
+    document["phy2log"][0] = [0, 0, 0, 1, 2, 3, 2, 2]
+    placement.write_text(json.dumps(document))
+    run = cli("check", path, placement)
+    assert run.code == 1
+    assert "holds their expert already: 4" in run.out
+
+
 def test_placement_of_wrong_shape(cli: Cli, path: Path, tmp_path: Path) -> None:
     """A placement whose rows and slots differ is refused with both sizes."""
     placement = tmp_path / "p.placement.json"

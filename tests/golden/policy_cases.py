@@ -18,6 +18,7 @@ LAYERS, EXPERTS, SLOTS, RANKS, STEPS = 4, 32, 40, 8, 48
 PROFILE = INSTANCES / "profiles" / "h100-gpt-oss-20b-e8.profile.json"
 OPTIONS = {
     "plain": {},
+    "bit-for-bit": {"GEMOPT_BIT_FOR_BIT": "1"},
     "profile": {"GEMOPT_PROFILE": str(PROFILE), "GEMOPT_WINDOW_STEPS": "16"},
     "budget": {
         "GEMOPT_PROFILE": str(PROFILE),

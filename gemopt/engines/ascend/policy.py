@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from gemopt.arrays import Ints
 from gemopt.parts.align import align
-from gemopt.parts.repair import repaired
-from gemopt.serving.guard import attempt, guarded_place, window_steps
-from gemopt.serving.request import PolicyCallError, Request, as_array, known_placement
+from gemopt.serving.config import config_from
+from gemopt.serving.guard import attempt, guarded_place, last_resort, window_steps
+from gemopt.serving.place import without_doubles
+from gemopt.serving.request import (
+    PolicyCallError,
+    Request,
+    as_array,
+    as_loads,
+    known_placement,
+)
+from gemopt.serving.slots import incoming
 
 
 class GemoptAscendPolicy:
@@ -58,13 +66,15 @@ class GemoptAscendPolicy:
             A workload that does not fit the table; nothing else is raised.
         """
         table = as_array(current_expert_table).astype(np.int64)
-        work = as_array(expert_workload)
+        work = as_loads(expert_workload)
         if work.ndim == table.ndim:
             work = work[None]
-        if table.ndim != 3 or work.shape[1:] != table.shape:
+        if table.ndim != 3 or not table.size or work.shape[1:] != table.shape:
             raise PolicyCallError(
                 f"expert_workload has shape {work.shape}, the table {table.shape}"
             )
+        if not len(work):  # nothing was recorded yet
+            work = np.zeros((1, *table.shape), dtype=np.int64)
         layers, ranks, local = table.shape
         new_ranks, self._ranks = self._ranks or ranks, None
         old = table.reshape(layers, -1)
@@ -78,8 +88,8 @@ class GemoptAscendPolicy:
             old=known_placement(old, layers, new_ranks * local, experts),
         )
         new = attempt(
-            lambda: _without_copies(guarded_place(request), request),
-            lambda: old,
+            lambda: _without_doubles(guarded_place(request), request),
+            lambda: last_resort(request),
         )
         change = (new != old).sum(axis=1) if new.shape == old.shape else np.ones(layers)
         priority = np.argsort(-change, kind="stable")
@@ -92,14 +102,26 @@ def _of_experts(work: NDArray[Any], table: Ints) -> NDArray[Any]:
     loads = np.zeros((*work.shape[:2], int(table.max()) + 1), dtype=work.dtype)
     row = np.arange(work.shape[0])[:, None, None]
     layer = np.arange(work.shape[1])[None, :, None]
-    np.add.at(loads, (row, layer, table[None]), work)
+    # Slots that are -1, after elastic scaling, hold no expert.
+    np.add.at(loads, (row, layer, np.maximum(table, 0)[None]), work * (table >= 0))
     return loads
 
 
-def _without_copies(phy2log: Ints, request: Request) -> Ints:
-    """Remove second copies of an expert on a rank; DeepSeek's method makes them."""
-    weight = request.loads.sum(axis=0).astype(np.float64)
-    new = repaired(phy2log, request.per_rank, weight)
+def _without_doubles(phy2log: Ints, request: Request) -> Ints:
+    """Remove second copies of an expert on a rank, as far as the budget allows."""
+    new = without_doubles(phy2log, request)
     if request.old is None:
         return new
-    return align(request.old, new, request.per_rank)
+    new = align(request.old, new, request.per_rank)
+    budget = config_from().move_budget
+    if budget is None:
+        return new
+    kept = phy2log.copy()
+    left = budget - int(incoming(phy2log, request.old, request.ranks).sum())
+    moved = incoming(new, request.old, request.ranks).sum(axis=1)
+    more = moved - incoming(phy2log, request.old, request.ranks).sum(axis=1)
+    for layer in np.flatnonzero((new != phy2log).any(axis=1)).tolist():
+        if more[layer] <= left:
+            left -= int(more[layer])
+            kept[layer] = new[layer]
+    return kept

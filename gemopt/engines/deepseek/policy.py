@@ -6,14 +6,14 @@ import torch
 
 from gemopt.serving.guard import guarded_place, report_once, window_steps
 from gemopt.serving.place import deepseek_maps
-from gemopt.serving.request import Request, as_array
+from gemopt.serving.request import Request, as_loads
 from gemopt.serving.slots import copies_of, log2phy_of
 
 
 def rebalance_experts(
     weight: torch.Tensor,
     num_replicas: int,
-    num_groups: int,
+    num_groups: int | None,
     num_nodes: int,
     num_gpus: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -26,8 +26,8 @@ def rebalance_experts(
     num_replicas
         Physical slots, a multiple of `num_gpus`.
     num_groups, num_nodes
-        Groups of experts and hosts; hierarchical where `num_nodes` divides
-        `num_groups`.
+        Groups of experts (None for none) and hosts; hierarchical where `num_nodes`
+        divides `num_groups`.
     num_gpus
         Ranks.
 
@@ -42,9 +42,14 @@ def rebalance_experts(
     AssertionError
         Numbers that do not divide; nothing else is raised.
     """
-    loads = as_array(weight)[None]
+    loads = as_loads(weight)[None]
     request = Request(
-        loads, window_steps(), num_replicas, num_gpus, num_groups, num_nodes
+        loads,
+        window_steps(),
+        num_replicas,
+        num_gpus,
+        1 if num_groups is None else num_groups,
+        num_nodes,
     )
     phy2log = guarded_place(request)
     log2phy, logcnt = None, copies_of(phy2log, request.num_experts)

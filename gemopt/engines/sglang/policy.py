@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from gemopt.serving.guard import guarded_place, report_once, window_steps
-from gemopt.serving.request import Request, as_array, known_placement
+from gemopt.serving.request import Request, as_loads, known_placement
 from gemopt.serving.slots import copies_of, log2phy_of
 
-log = logging.getLogger("gemopt.serving")
+log = logging.getLogger("gemopt.policies")
 
 #: Rows are added up to at most this many: more cost time and gain nothing.
 MAX_ROWS = 64
@@ -60,7 +60,7 @@ def rebalance_experts(
     AssertionError
         Numbers that do not divide; nothing else is raised.
     """
-    loads, row_steps = windows(as_array(tokens_per_expert))
+    loads, row_steps = windows(as_loads(tokens_per_expert))
     layers, experts = loads.shape[-2:]
     flat = str(getattr(algorithm, "name", algorithm)) in _FLAT
     request = Request(
@@ -105,7 +105,7 @@ def windows(tokens: NDArray[Any]) -> tuple[NDArray[Any], int]:
         return tokens[None], window_steps()
     used = tokens[tokens.any(axis=(1, 2))]
     if len(used) == 0:
-        return tokens[:1], 1
+        return np.zeros((1, *tokens.shape[1:]), dtype=tokens.dtype), 1
     each = -(-len(used) // MAX_ROWS)
     rows = len(used) // each
     grouped = used[: rows * each].reshape(rows, each, *used.shape[1:])

@@ -11,7 +11,7 @@ import torch
 from gemopt.arrays import Ints
 from gemopt.parts.align import align
 from gemopt.serving.guard import attempt, guarded_place, window_steps
-from gemopt.serving.request import Request, as_array, known_placement
+from gemopt.serving.request import Request, as_loads, known_placement
 from gemopt.serving.slots import copies_of, log2phy_of
 
 _ABSTRACT = "vllm.distributed.eplb.policy.abstract"
@@ -31,7 +31,7 @@ class GemoptPolicy:
         cls,
         weight: torch.Tensor,
         num_replicas: int,
-        num_groups: int,
+        num_groups: int | None,
         num_nodes: int,
         num_ranks: int,
         old_global_expert_indices: torch.Tensor | None = None,
@@ -45,7 +45,7 @@ class GemoptPolicy:
         num_replicas
             Physical slots, a multiple of `num_ranks`.
         num_groups, num_nodes, num_ranks
-            Groups of experts, hosts, ranks.
+            Groups of experts (None for none), hosts, ranks.
         old_global_expert_indices
             Expert of each slot now ``[layers, slots]``; may hold -1 or have another
             number of slots after elastic scaling, and then is not kept.
@@ -61,11 +61,17 @@ class GemoptPolicy:
         AssertionError
             Numbers that do not divide; nothing else is raised.
         """
-        loads = as_array(weight)[None]
+        loads = as_loads(weight)[None]
         layers, experts = loads.shape[-2:]
         old = known_placement(old_global_expert_indices, layers, num_replicas, experts)
         request = Request(
-            loads, window_steps(), num_replicas, num_ranks, num_groups, num_nodes, old
+            loads,
+            window_steps(),
+            num_replicas,
+            num_ranks,
+            1 if num_groups is None else num_groups,
+            num_nodes,
+            old,
         )
         phy2log = guarded_place(request)
         if _announces_tuple():
@@ -91,7 +97,7 @@ class GemoptPolicy:
 def rebalance_experts(
     weight: torch.Tensor,
     num_replicas: int,
-    num_groups: int,
+    num_groups: int | None,
     num_nodes: int,
     num_gpus: int,
 ) -> Maps:
@@ -108,9 +114,14 @@ def rebalance_experts(
     AssertionError
         Numbers that do not divide; nothing else is raised.
     """
-    loads = as_array(weight)[None]
+    loads = as_loads(weight)[None]
     request = Request(
-        loads, window_steps(), num_replicas, num_gpus, num_groups, num_nodes
+        loads,
+        window_steps(),
+        num_replicas,
+        num_gpus,
+        1 if num_groups is None else num_groups,
+        num_nodes,
     )
     return _maps(guarded_place(request), request.num_experts)
 

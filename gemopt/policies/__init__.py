@@ -1,15 +1,15 @@
 """Drop-in balancing policies by engine: ``deepseek``, ``vllm``, ``sglang``, ``ascend``.
 
-``from gemopt.policies import vllm`` is the module `gemopt.engines.vllm.policy`.
+Beside them ``config``, their options, and ``guard``, what happens when one fails.
 """
 
 from importlib import import_module
 from types import ModuleType
 
-_ENGINES = ("ascend", "deepseek", "sglang", "vllm")
+_MODULES = ("ascend", "config", "deepseek", "guard", "sglang", "vllm")
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in _ENGINES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'gemopt.policies' has no attribute {name!r}")
-    return import_module(f"gemopt.engines.{name}.policy")
+    return import_module(f"gemopt.policies.{name}")
