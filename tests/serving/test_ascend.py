@@ -1,7 +1,8 @@
 """What vllm-ascend asks of a policy, and the checks that it makes itself."""
 
 import logging
-import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -108,7 +109,15 @@ def test_elastic_scaling():
     assert again.shape == old.shape
 
 
-def test_policy_survives_a_child_process():
-    """vllm-ascend hands the policy to a child process: it can be pickled."""
-    copy = pickle.loads(pickle.dumps(GemoptAscendPolicy()))
-    assert isinstance(copy, GemoptAscendPolicy)
+def test_policy_answers_in_a_spawned_process():
+    """vllm-ascend hands the policy to a child process, spawned too: it answers there.
+
+    The child never runs the plugin; options reach it through its environment.
+    """
+    policy = GemoptAscendPolicy()
+    old = start_table(2, 4, 3, 10)
+    work = torch.tensor(np.random.default_rng(0).integers(1, 1000, old.shape))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        changed, _, new = pool.submit(policy.rebalance_experts, old, work).result()
+    assert changed == 1
+    assert new.equal(policy.rebalance_experts(old, work)[2])
