@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import networkx as nx
@@ -138,6 +139,22 @@ def test_public_names() -> None:
     """Every public name of `gemopt` can be imported."""
     for name in gemopt.__all__:
         assert getattr(gemopt, name) is not None, name
+
+
+POLICIES = ("ascend", "config", "deepseek", "guard", "sglang", "vllm")
+
+
+@pytest.mark.parametrize(
+    "face", ["comm", "weights", *map("policies.{}".format, POLICIES)]
+)
+def test_public_faces(face: str) -> None:
+    """Modules that engines' settings and scripts import hold all that they announce."""
+    if face.startswith("policies."):
+        pytest.importorskip("torch")
+    module = import_module(f"gemopt.{face}")
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None, name
 
 
 def test_unknown_name() -> None:
