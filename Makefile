@@ -9,7 +9,7 @@ demo: .venv/run
 	$(BIN)/gemopt compare $(DEMO) --solvers linear,eplb,lpt,gem,search --unseen 0.5
 
 test: lint docs
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
