@@ -5,18 +5,15 @@ from functools import cached_property
 from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gemopt.arrays import Floats, Ints
 from gemopt.cost.traffic import Traffic, traffic
-from gemopt.dispatch.shares import shares
+from gemopt.dispatch.split import split_layer
 from gemopt.engines.balance import BALANCEDNESS
 from gemopt.model.check import require_feasible
 from gemopt.model.instance import Instance
 from gemopt.model.placement import Placement
 from gemopt.model.sizes import sizes_text
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,7 +126,7 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
         )
     else:
         for layer in range(layers):
-            split = shares(instance, placement, layer)
+            split = split_layer(instance, placement, layer)
             tokens[layer], latency[layer] = split.tokens, split.latency
     slowest = np.empty((layers, steps))
     per_layer = np.empty(layers)

@@ -1,8 +1,8 @@
 """How the tokens of an expert are divided over its replicas, one step at a time.
 
-`shares` gives the tokens of every slot at every step under a dispatch: ``even`` (each
-replica gets the same), ``best`` (the split that finishes first, known latency given).
+`split_layer` finds the split of each step that finishes first, known latency given:
+what the dispatch ``best`` stands for. Under ``even`` each replica gets the same.
 """
 
-from gemopt.dispatch.shares import shares as shares
+from gemopt.dispatch.split import split_layer as split_layer
 from gemopt.model.dispatch import DISPATCHES as DISPATCHES

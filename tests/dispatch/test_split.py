@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 import gemopt
 from gemopt import Instance, Placement
-from gemopt.dispatch import shares
+from gemopt.dispatch import split_layer
 from tests.strategies import latency_models, random_row, traffic
 
 SHARE = 2.0**-20
@@ -52,7 +52,7 @@ def priced(instance: Instance, placement: Placement, share: np.ndarray) -> np.nd
 def test_split_is_whole_and_priced_right(case):
     """Shares add up to the loads, and the latency is that of the models' formula."""
     instance, placement = case
-    split = shares(instance, placement, 0)
+    split = split_layer(instance, placement, 0)
     assert (split.shares >= 0).all()
     summed = np.zeros((instance.num_experts, instance.num_steps))
     np.add.at(summed, placement.phy2log[0], split.shares)
@@ -72,7 +72,7 @@ def test_split_is_whole_and_priced_right(case):
 def test_never_slower_than_simple_splits(case):
     """No step is slower than the even split, or than leaving all replicas unused."""
     instance, placement = case
-    best = shares(instance, placement, 0).latency.max(axis=0)
+    best = split_layer(instance, placement, 0).latency.max(axis=0)
     even = gemopt.evaluate(instance.with_dispatch("even"), placement).per_step[:, 0]
     unused = np.zeros((placement.num_slots, instance.num_steps))
     row = placement.phy2log[0]
@@ -120,7 +120,7 @@ def test_lines_reach_the_linear_program(experts, gpus, seed):
         counts, models, slots=[experts // gpus + 1] * gpus, dispatch="best"
     )
     placement = placed(rng, experts, gpus, experts // gpus + 1)
-    best = shares(instance, placement, 0).latency.max(axis=0)
+    best = split_layer(instance, placement, 0).latency.max(axis=0)
     optimum = [lp_optimum(instance, placement, t) for t in range(4)]
     assert (best >= np.array(optimum) * (1 - 1e-6)).all()
     np.testing.assert_allclose(best, optimum, rtol=1e-3)
@@ -168,7 +168,7 @@ def test_tiny_steps_reach_brute_force(family):
             counts, [model] * 3, slots=[2] * 3, dispatch="best"
         )
         placement = placed(rng, 3, 3, 2)
-        found = shares(instance, placement, 0).latency.max()
+        found = split_layer(instance, placement, 0).latency.max()
         excess.append(found / whole_splits(instance, placement, 0) - 1)
     assert np.mean(np.array(excess) <= 1e-4) >= 0.9
     assert max(excess) <= 0.02
@@ -181,7 +181,7 @@ def test_same_split_whatever_came_before():
     models = [gemopt.latency.TileActive(5, 2, 3, 0.1, 16)] * 4
     instance = Instance.from_arrays(counts, models, slots=[3] * 4, dispatch="best")
     placement = placed(rng, 8, 4, 3)
-    together = shares(instance, placement, 0).shares
+    together = split_layer(instance, placement, 0).shares
     for t in range(6):
-        alone = shares(instance.steps(t, t + 1), placement, 0).shares
+        alone = split_layer(instance.steps(t, t + 1), placement, 0).shares
         assert (alone[:, 0] == together[:, t]).all()

@@ -1,4 +1,4 @@
-"""Tokens of every slot under a dispatch."""
+"""The best split of every step of a layer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """What a dispatch does with the steps of one layer."""
+    """Where the tokens of one layer go, step by step."""
 
     shares: Floats  # [slots, steps] tokens
     tokens: Floats  # [gpus, steps]
     latency: Floats  # [gpus, steps] us
 
 
-def shares(instance: Instance, placement: Placement, layer: int) -> Split:
+def split_layer(instance: Instance, placement: Placement, layer: int) -> Split:
     """Divide the tokens of one layer over the slots by the best split of each step.
 
     Parameters
